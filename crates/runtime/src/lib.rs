@@ -1,1 +1,7 @@
-//! Placeholder.
+//! What every daemon and node process needs and no domain owns: logging, shutdown, named tasks,
+//! the metrics registry. Knows nothing of systems, devices or frames.
+
+pub mod logging;
+pub mod metrics;
+pub mod shutdown;
+pub mod tasks;

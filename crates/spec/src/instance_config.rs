@@ -1,0 +1,56 @@
+//! What an agent tells a node process when it starts it: one JSON file, named by the environment
+//! variable `EDGEFLOW_INSTANCE`. The node SDK reads it; nodes never see the control plane.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{assignment::Instance, qos::LinkQos};
+
+/// Environment variable with the path of the instance file.
+pub const INSTANCE_ENV: &str = "EDGEFLOW_INSTANCE";
+
+/// Everything a node process has to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceConfig {
+    /// The instance as assigned.
+    pub instance: Instance,
+    /// Device name, for logs and frame metadata.
+    pub device: String,
+    /// Unix socket on which the runner serves `edgeflow.v1.NodeService`.
+    pub control_socket: PathBuf,
+    /// Where each output port listens.
+    pub output_sockets: Vec<OutputSocket>,
+    /// Where each input connects.
+    pub input_sockets: Vec<InputSocket>,
+    /// A folder of the node's own; kept across restarts.
+    pub state_dir: PathBuf,
+    /// Read-only search path for models and clips that are named without a folder.
+    pub asset_dirs: Vec<PathBuf>,
+}
+
+/// The listening socket of an output port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputSocket {
+    /// Port name.
+    pub port: String,
+    /// Socket path.
+    pub path: PathBuf,
+}
+
+/// One producer of an input port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputSocket {
+    /// Port name at this node.
+    pub port: String,
+    /// Link id.
+    pub link: String,
+    /// Consumer group.
+    pub group: String,
+    /// Quality of service.
+    pub qos: LinkQos,
+    /// Producing instance.
+    pub from: String,
+    /// Socket path of the producer's output port.
+    pub path: PathBuf,
+}
