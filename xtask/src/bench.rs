@@ -1,0 +1,17 @@
+//! `cargo xtask bench NAME`: a benchmark of `bench/`, in a release build. The last line that it
+//! prints is one JSON object.
+
+use anyhow::Result;
+
+use crate::{assets, demo, process, repo};
+
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    demo::build_release(&["edgeflow-bench"])?;
+    let assets = assets::dir()?;
+    let binary = repo::target_dir()?.join("release/edgeflow-bench");
+    let mut command = process::command(&binary.to_string_lossy());
+    if assets.is_dir() {
+        command.env("EDGEFLOW_TEST_ASSETS", &assets);
+    }
+    process::run(command.args(args))
+}

@@ -1,0 +1,22 @@
+//! `cargo xtask codegen`: Rust from the protos, in a program of its own so that this one stays
+//! quick to build.
+
+use anyhow::Result;
+
+use crate::{compare, process, repo};
+
+pub(crate) fn run(check: bool) -> Result<()> {
+    let generated = repo::target_dir()?.join("codegen");
+    compare::fresh_dir(&generated)?;
+    process::run(
+        process::cargo()
+            .args(["run", "--quiet", "--package", "edgeflow-codegen", "--"])
+            .arg(&generated),
+    )?;
+    let committed = repo::root().join("proto/src/gen");
+    if check {
+        compare::same(&committed, &generated, "codegen")
+    } else {
+        compare::replace(&committed, &generated)
+    }
+}

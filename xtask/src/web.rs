@@ -1,0 +1,58 @@
+//! `cargo xtask web`: the dashboard's committed `web/dist`, built from `web/src`.
+
+use anyhow::{Result, bail};
+
+use crate::{compare, process, repo};
+
+pub(crate) fn run(check: bool) -> Result<()> {
+    install()?;
+    let generated = repo::target_dir()?.join("web-dist");
+    compare::fresh_dir(&generated)?;
+    process::run(
+        npm()
+            .args(["run", "build", "--", "--emptyOutDir", "--outDir"])
+            .arg(&generated),
+    )?;
+    let committed = repo::root().join("web/dist");
+    if check {
+        compare::same(&committed, &generated, "web")
+    } else {
+        compare::replace(&committed, &generated)
+    }
+}
+
+/// The dashboard's unit tests.
+pub(crate) fn test() -> Result<()> {
+    install()?;
+    process::run(npm().args(["test"]))
+}
+
+/// `npm ci`, unless the installed packages are those of the lock file.
+pub(crate) fn install() -> Result<()> {
+    if process::find("npm").is_none() {
+        bail!("npm is not installed: install Node.js 20 or newer (Debian: apt-get install npm)");
+    }
+    npm_ci("web")
+}
+
+/// `npm ci` in a folder of the repository, skipped when nothing changed since the last one.
+pub(crate) fn npm_ci(folder: &str) -> Result<()> {
+    let folder = repo::root().join(folder);
+    let lock = std::fs::read(folder.join("package-lock.json"))?;
+    let stamp = folder.join("node_modules/.edgeflow-lock");
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    process::run(
+        process::command("npm")
+            .args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(&folder),
+    )?;
+    Ok(std::fs::write(stamp, lock)?)
+}
+
+fn npm() -> std::process::Command {
+    let mut command = process::command("npm");
+    command.current_dir(repo::root().join("web"));
+    command
+}
