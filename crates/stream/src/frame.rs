@@ -492,7 +492,9 @@ impl Frame {
         put(&header.width.to_le_bytes());
         put(&header.height.to_le_bytes());
         put(&header.stride.to_le_bytes());
-        put(&u32::try_from(self.meta.len()).unwrap_or(u32::MAX).to_le_bytes());
+        put(&u32::try_from(self.meta.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes());
         put(&u32::try_from(self.payload.len())
             .unwrap_or(u32::MAX)
             .to_le_bytes());

@@ -6,15 +6,16 @@
 
 pub mod clock;
 pub mod frame;
-//pub mod histogram;
-//pub mod link;
+pub mod histogram;
+pub mod link;
 pub mod meta;
-//pub mod publisher;
-//pub mod stats;
-//pub mod subscriber;
-//pub mod transport;
+pub mod publisher;
+pub mod stats;
+pub mod subscriber;
+pub mod transport;
+pub mod wake;
 
 pub use frame::{Codec, Frame, Header, Kind, Limits};
 pub use meta::{Detection, Meta};
-//pub use publisher::{GroupConfig, Publisher, PublisherConfig, SendError};
-//pub use subscriber::{InputConfig, Received, Subscriber, SubscriberConfig};
+pub use publisher::{GroupConfig, Publisher, PublisherConfig, SendError};
+pub use subscriber::{InputConfig, Received, Subscriber, SubscriberConfig};

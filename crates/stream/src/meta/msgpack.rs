@@ -40,7 +40,11 @@ pub(super) fn join_map(entries: &[(String, Bytes)]) -> Vec<u8> {
         // MAX_ENTRIES keeps this within 16 bits.
         _ => {
             out.push(0xde);
-            out.extend_from_slice(&u16::try_from(entries.len()).unwrap_or(u16::MAX).to_be_bytes());
+            out.extend_from_slice(
+                &u16::try_from(entries.len())
+                    .unwrap_or(u16::MAX)
+                    .to_be_bytes(),
+            );
         }
     }
     for (key, value) in entries {

@@ -1,0 +1,237 @@
+//! One output port: every frame goes to each consumer group, by the rules of the group's quality
+//! of service. A thread owns accepting, credits and unfinished writes; `send` writes directly when
+//! a consumer waits for a frame, so the usual path has no hand-over. A slow, frozen or lost
+//! consumer holds up nobody but the senders of a durable link that is declared to block.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use edgeflow_spec::qos::LinkQos;
+
+use crate::frame::{Frame, FrameError, Limits};
+use crate::stats::GroupStats;
+use crate::transport::Listen;
+use crate::wake::Waker;
+
+mod group;
+mod io_thread;
+mod member;
+mod state;
+
+use state::{Refusal, State};
+
+/// Groups an output port serves at most.
+pub const MAX_GROUPS: usize = 32;
+/// Consumers an output port serves at most.
+pub const MAX_MEMBERS: usize = 64;
+/// Groups with this prefix exist only while somebody is connected.
+pub const VIEW_PREFIX: &str = "view:";
+/// Time for a consumer's first message.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long closing waits for a durable group of which nobody is connected.
+const ABSENT_GRACE: Duration = Duration::from_millis(500);
+
+/// A group that is known before anybody connects.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// Link id.
+    pub link: String,
+    /// Group name: the consuming node.
+    pub group: String,
+    /// Quality of service.
+    pub qos: LinkQos,
+}
+
+/// What a publisher is told.
+#[derive(Clone, Debug)]
+pub struct PublisherConfig {
+    /// Instance and port; hashed to the stream id.
+    pub name: String,
+    /// Groups known beforehand. A durable one keeps frames from the first on.
+    pub groups: Vec<GroupConfig>,
+    /// Largest frame that may be sent.
+    pub limits: Limits,
+}
+
+/// Why a frame was not sent, to any group.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// A durable link with `on_full: fail` has no room.
+    #[error("link `{link}` is full: {frames} frames wait for `{group}`")]
+    Full {
+        /// Link id.
+        link: String,
+        /// Group name.
+        group: String,
+        /// Frames in flight.
+        frames: u64,
+    },
+    /// The publisher was interrupted while it waited for room, or is closed.
+    #[error("the output is closing")]
+    Closing,
+    /// The frame is over the limits.
+    #[error("the frame can't be sent")]
+    Frame(#[source] FrameError),
+}
+
+/// The producer's end of the links of one output port.
+#[derive(Debug)]
+pub struct Publisher {
+    handle: PublisherHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Looks at a publisher or interrupts it, from any thread.
+#[derive(Clone, Debug)]
+pub struct PublisherHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Signalled when a frame leaves a durable window, and when the publisher is interrupted.
+    room: Condvar,
+    waker: Waker,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Publisher {
+    /// Serves consumers that connect to `listen`.
+    pub fn new(config: PublisherConfig, listen: Box<dyn Listen>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::new(config, listen.name())),
+            room: Condvar::new(),
+            waker: Waker::new()?,
+        });
+        let for_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("edgeflow-output".to_owned())
+            .spawn(move || io_thread::run(&for_thread, listen))?;
+        Ok(Self {
+            handle: PublisherHandle { shared },
+            thread: Some(thread),
+        })
+    }
+
+    /// Gives a frame to every group and returns its number. Stream, epoch, number and span are
+    /// filled in. Waits only while a durable link that blocks is full; an error means that no
+    /// group got the frame.
+    pub fn send(&self, frame: Frame) -> Result<u64, SendError> {
+        let shared = &self.handle.shared;
+        let mut state = shared.state();
+        frame.check(&state.limits()).map_err(SendError::Frame)?;
+        loop {
+            if state.is_closed() {
+                return Err(SendError::Closing);
+            }
+            match state.admit(frame.encoded_len()) {
+                Ok(()) => break,
+                Err(Refusal::Full {
+                    link,
+                    group,
+                    frames,
+                }) => {
+                    return Err(SendError::Full {
+                        link,
+                        group,
+                        frames,
+                    });
+                }
+                Err(Refusal::Wait) if state.is_interrupted() => return Err(SendError::Closing),
+                Err(Refusal::Wait) => {
+                    state = shared
+                        .room
+                        .wait(state)
+                        .unwrap_or_else(|poisoned| poisoned.into_inner());
+                }
+            }
+        }
+        let seq = state.publish(frame);
+        if state.take_needs_thread() {
+            shared.waker.wake();
+        }
+        Ok(seq)
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> PublisherHandle {
+        self.handle.clone()
+    }
+
+    /// Counters of every group.
+    pub fn stats(&self) -> Vec<GroupStats> {
+        self.handle.stats()
+    }
+
+    /// Waits up to `drain` until durable consumers have acknowledged everything, then ends the
+    /// links. Returns the final counters; what is left counts as `undelivered`.
+    pub fn close(mut self, drain: Duration) -> Vec<GroupStats> {
+        self.drain(drain);
+        self.finish();
+        self.handle.stats()
+    }
+
+    fn drain(&self, drain: Duration) {
+        let start = Instant::now();
+        let shared = &self.handle.shared;
+        let mut state = shared.state();
+        loop {
+            let passed = start.elapsed();
+            let limit = match state.undrained() {
+                None => return,
+                Some(state::Undrained::Attended) => drain,
+                Some(state::Undrained::Absent) => drain.min(ABSENT_GRACE),
+            };
+            let Some(left) = limit.checked_sub(passed).filter(|left| !left.is_zero()) else {
+                return;
+            };
+            // Consumers come and go without a signal: look again now and then.
+            let step = left.min(Duration::from_millis(50));
+            state = match shared.room.wait_timeout(state, step) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    fn finish(&mut self) {
+        let shared = &self.handle.shared;
+        shared.state().close();
+        shared.room.notify_all();
+        shared.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            // It ends by itself; if it panicked there is nothing left to end.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl PublisherHandle {
+    /// Counters of every group.
+    pub fn stats(&self) -> Vec<GroupStats> {
+        self.shared.state().stats()
+    }
+
+    /// Makes a `send` that waits for room, and every later one that would, return
+    /// [`SendError::Closing`].
+    pub fn interrupt(&self) {
+        self.shared.state().interrupt();
+        self.shared.room.notify_all();
+    }
+}

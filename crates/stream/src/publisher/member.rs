@@ -1,0 +1,137 @@
+//! One connected consumer: its socket, its credits, what it was given and did not acknowledge, and
+//! the message that is only half written.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::group::Entry;
+use crate::frame::{Frame, Limits};
+use crate::link::message::DATA_PREFIX_LEN;
+use crate::link::{Decoder, Message, Role, encode, encode_data_prefix};
+use crate::transport;
+
+/// Control messages that may wait for a consumer that does not read; more means it is broken.
+const MAX_CONTROL_WAITING: usize = 64;
+/// Credits a durable consumer may hold.
+const MAX_CREDITS: u32 = 1024;
+
+/// Where a connection is.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Its first message is due.
+    Greeting { deadline: Instant },
+    /// It belongs to this group.
+    Member { group: u32 },
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) fd: Arc<OwnedFd>,
+    pub(super) decoder: Decoder,
+    pub(super) phase: Phase,
+    /// Who it says it is.
+    pub(super) name: String,
+    pub(super) limits: Limits,
+    pub(super) credits: u32,
+    pub(super) unacked: VecDeque<Entry>,
+    /// When it was last given a frame, counted in frames of the publisher.
+    pub(super) last_given: u64,
+    outbox: VecDeque<Outgoing>,
+    written: usize,
+}
+
+#[derive(Debug)]
+enum Outgoing {
+    Control(Vec<u8>),
+    Data(Box<[u8; DATA_PREFIX_LEN]>, Frame),
+}
+
+impl Outgoing {
+    fn parts(&self) -> [&[u8]; 3] {
+        match self {
+            Self::Control(bytes) => [bytes, &[], &[]],
+            Self::Data(prefix, frame) => [prefix.as_slice(), &frame.meta, &frame.payload],
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+}
+
+impl Member {
+    pub(super) fn new(fd: OwnedFd, deadline: Instant) -> Self {
+        transport::grow_send_buffer(&fd);
+        Self {
+            fd: Arc::new(fd),
+            decoder: Decoder::new(Role::Producer, Limits::default()),
+            phase: Phase::Greeting { deadline },
+            name: String::new(),
+            limits: Limits::default(),
+            credits: 0,
+            unacked: VecDeque::new(),
+            last_given: 0,
+            outbox: VecDeque::new(),
+            written: 0,
+        }
+    }
+
+    /// Whether a frame may be given to it now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.credits > 0 && self.outbox.is_empty()
+    }
+
+    pub(super) fn has_unwritten(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    pub(super) fn grant(&mut self, credits: u32, durable: bool) {
+        let limit = if durable { MAX_CREDITS } else { 1 };
+        self.credits = self.credits.saturating_add(credits).min(limit);
+    }
+
+    /// Writes a control message, or as much as fits.
+    pub(super) fn send_control(&mut self, message: &Message) -> io::Result<()> {
+        if self.outbox.len() >= MAX_CONTROL_WAITING {
+            return Err(io::Error::other("the consumer does not read"));
+        }
+        self.outbox.push_back(Outgoing::Control(encode(message)));
+        self.flush()
+    }
+
+    /// Gives it a frame, for one credit. On an error the frame is among the unacknowledged.
+    pub(super) fn give(&mut self, entry: Entry) -> io::Result<()> {
+        self.credits = self.credits.saturating_sub(1);
+        let prefix = encode_data_prefix(&entry.frame, entry.sent_mono_ns, entry.redelivered);
+        let frame = entry.frame.clone();
+        self.unacked.push_back(entry);
+        self.outbox
+            .push_back(Outgoing::Data(Box::new(prefix), frame));
+        self.flush()
+    }
+
+    /// Writes what fits now.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        while let Some(outgoing) = self.outbox.front() {
+            match transport::send_parts(&self.fd, outgoing.parts(), self.written)? {
+                None => return Ok(()),
+                Some(count) => self.written += count,
+            }
+            if self.written >= outgoing.len() {
+                self.outbox.pop_front();
+                self.written = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the frames up to `seq` out of the unacknowledged; `None` when it was not given.
+    pub(super) fn acknowledge(&mut self, seq: u64) -> Option<VecDeque<Entry>> {
+        let index = self.unacked.iter().position(|entry| entry.seq() == seq)?;
+        let rest = self.unacked.split_off(index + 1);
+        Some(std::mem::replace(&mut self.unacked, rest))
+    }
+}

@@ -1,0 +1,449 @@
+//! The groups and members of a publisher and every rule about them. Called under one lock, by the
+//! sender and by the IO thread; never blocks.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use edgeflow_spec::qos::{LinkQos, QosMode};
+
+use super::group::{Entry, Group};
+use super::member::{Member, Phase};
+use super::{GREETING_TIMEOUT, MAX_GROUPS, MAX_MEMBERS, PublisherConfig, VIEW_PREFIX};
+use crate::clock;
+use crate::frame::{Frame, Limits};
+use crate::link::message::MAX_NAME_LEN;
+use crate::link::{Accept, Credit, Gap, Hello, Message, Reject, RejectCode, negotiate};
+use crate::stats::{DropReason, GroupStats};
+
+/// Why a frame is not taken now.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// A durable group that fails has no room.
+    Full {
+        link: String,
+        group: String,
+        frames: u64,
+    },
+    /// A durable group that blocks has no room.
+    Wait,
+}
+
+/// Whether somebody is there for the durable frames that are left.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Undrained {
+    Attended,
+    Absent,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    stream_id: u32,
+    epoch: u32,
+    seq: u64,
+    limits: Limits,
+    transport: &'static str,
+    groups: BTreeMap<u32, Group>,
+    members: BTreeMap<u64, Member>,
+    next_group: u32,
+    next_member: u64,
+    interrupted: bool,
+    closed: bool,
+    /// Something is left to write, so the IO thread has to poll for it.
+    needs_thread: bool,
+    /// A frame left a durable window since the last look.
+    made_room: bool,
+}
+
+impl State {
+    pub(super) fn new(config: PublisherConfig, transport: &'static str) -> Self {
+        let mut state = Self {
+            stream_id: crc32c::crc32c(config.name.as_bytes()),
+            epoch: new_epoch(),
+            seq: 0,
+            limits: config.limits,
+            transport,
+            groups: BTreeMap::new(),
+            members: BTreeMap::new(),
+            next_group: 0,
+            next_member: 0,
+            interrupted: false,
+            closed: false,
+            needs_thread: false,
+            made_room: false,
+        };
+        for group in config.groups {
+            state.add_group(Group::new(group.link, group.group, group.qos, true));
+        }
+        state
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    pub(super) fn interrupt(&mut self) {
+        self.interrupted = true;
+    }
+
+    pub(super) fn take_needs_thread(&mut self) -> bool {
+        std::mem::take(&mut self.needs_thread)
+    }
+
+    pub(super) fn take_made_room(&mut self) -> bool {
+        std::mem::take(&mut self.made_room)
+    }
+
+    pub(super) fn stats(&self) -> Vec<GroupStats> {
+        self.groups
+            .values()
+            .map(|group| group.stats(self.transport))
+            .collect()
+    }
+
+    /// Whether every group takes a frame of `bytes`.
+    pub(super) fn admit(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let bytes = bytes as u64;
+        let mut wait = false;
+        for group in self.groups.values_mut() {
+            if group.has_room(bytes) {
+                continue;
+            }
+            if group.fails_when_full() {
+                group.refuse();
+                return Err(Refusal::Full {
+                    link: group.link.clone(),
+                    group: group.name.clone(),
+                    frames: group.in_flight(),
+                });
+            }
+            wait = true;
+        }
+        if wait { Err(Refusal::Wait) } else { Ok(()) }
+    }
+
+    /// Numbers a frame and gives it to every group.
+    pub(super) fn publish(&mut self, mut frame: Frame) -> u64 {
+        self.seq += 1;
+        self.stamp(&mut frame);
+        let sent_mono_ns = clock::monotonic_ns();
+        let mut next = 0;
+        while let Some((&id, group)) = self.groups.range_mut(next..).next() {
+            group.offer(Entry {
+                frame: frame.clone(),
+                sent_mono_ns,
+                redelivered: false,
+            });
+            self.dispatch(id);
+            next = id + 1;
+        }
+        self.seq
+    }
+
+    fn stamp(&self, frame: &mut Frame) {
+        let header = &mut frame.header;
+        header.stream_id = self.stream_id;
+        header.epoch = self.epoch;
+        header.seq = self.seq;
+        let (stream, epoch) = (self.stream_id.to_le_bytes(), self.epoch.to_le_bytes());
+        let seq = self.seq.to_le_bytes();
+        if header.trace_id == [0; 16] {
+            header.trace_id[..4].copy_from_slice(&stream);
+            header.trace_id[4..8].copy_from_slice(&epoch);
+            header.trace_id[8..].copy_from_slice(&seq);
+        }
+        // Unique among the spans of a trace: stream and the low half of the number.
+        header.span_id[..4].copy_from_slice(&stream);
+        header.span_id[4..].copy_from_slice(&seq[..4]);
+    }
+
+    /// Gives queued frames to members that have credit: to the one with the least outstanding,
+    /// among equals to the one that waits longest.
+    pub(super) fn dispatch(&mut self, group_id: u32) {
+        while let Some(group) = self.groups.get_mut(&group_id) {
+            if !group.has_queued() {
+                return;
+            }
+            let ready = group.members.iter().filter_map(|id| {
+                let member = self.members.get(id)?;
+                let rank = (member.unacked.len(), member.last_given, *id);
+                member.is_ready().then_some(rank)
+            });
+            let Some((_, _, member_id)) = ready.min() else {
+                return;
+            };
+            let Some(member) = self.members.get_mut(&member_id) else {
+                return;
+            };
+            let Some(entry) = group.take() else {
+                return;
+            };
+            let given = if entry.frame.check(&member.limits).is_err() {
+                group.too_large(&entry);
+                self.made_room = true;
+                tell_gap(member, group, &entry)
+            } else {
+                member.last_given = self.seq;
+                member.give(entry)
+            };
+            let unwritten = member.has_unwritten();
+            self.needs_thread |= unwritten;
+            if let Err(error) = given {
+                tracing::debug!(member = %member.name, %error, "consumer lost while sending");
+                self.remove_member(member_id);
+                // The thread polls the socket until it learns of its end.
+                self.needs_thread = true;
+            }
+        }
+    }
+
+    /// A consumer connected. Beyond the limit it is dropped at once.
+    pub(super) fn accept(&mut self, fd: OwnedFd) {
+        if self.members.len() >= MAX_MEMBERS {
+            tracing::warn!(limit = MAX_MEMBERS, "too many consumers; one was refused");
+            return;
+        }
+        let id = self.next_member;
+        self.next_member += 1;
+        let member = Member::new(fd, Instant::now() + GREETING_TIMEOUT);
+        self.members.insert(id, member);
+    }
+
+    pub(super) fn members(&self) -> &BTreeMap<u64, Member> {
+        &self.members
+    }
+
+    pub(super) fn member_mut(&mut self, id: u64) -> Option<&mut Member> {
+        self.members.get_mut(&id)
+    }
+
+    /// A member's message. An error text means that it has to go.
+    pub(super) fn receive(&mut self, id: u64, message: Message) -> Result<(), String> {
+        let Some(member) = self.members.get_mut(&id) else {
+            return Ok(());
+        };
+        match (message, &member.phase) {
+            (Message::Hello(hello), Phase::Greeting { .. }) => self.greet(id, &hello),
+            (Message::Credit(credit), &Phase::Member { group }) => self.credit(id, group, credit),
+            (Message::Ping { token, reply }, Phase::Member { .. }) => {
+                if reply {
+                    return Ok(());
+                }
+                let answer = Message::Ping { token, reply: true };
+                member.send_control(&answer).map_err(|e| e.to_string())
+            }
+            (Message::End, _) => Err("it ended the link".to_owned()),
+            _ => Err("unexpected message".to_owned()),
+        }
+    }
+
+    fn greet(&mut self, id: u64, hello: &Hello) -> Result<(), String> {
+        let group_id = match self.admit_member(hello) {
+            Ok(group_id) => group_id,
+            Err(reject) => {
+                let message = reject.message.clone();
+                if let Some(member) = self.members.get_mut(&id) {
+                    // It is closed in any case.
+                    let _ = member.send_control(&Message::Reject(reject));
+                }
+                return Err(message);
+            }
+        };
+        let accept = Message::Accept(Accept {
+            protocol: negotiate(hello.protocol_min, hello.protocol_max).unwrap_or_default(),
+            transport: self.transport.to_owned(),
+            stream_id: self.stream_id,
+            epoch: self.epoch,
+            boot_id: clock::boot_id().to_owned(),
+        });
+        let Some(member) = self.members.get_mut(&id) else {
+            return Ok(());
+        };
+        member.name.clone_from(&hello.member);
+        member.phase = Phase::Member { group: group_id };
+        member.limits = Limits {
+            max_meta: hello.max_meta,
+            max_payload: hello.max_payload,
+        };
+        if let Some(group) = self.groups.get_mut(&group_id) {
+            group.members.push(id);
+        }
+        let accepted = member.send_control(&accept);
+        self.replace_older(group_id, id, &hello.member);
+        accepted.map_err(|error| error.to_string())
+    }
+
+    /// The group that a consumer belongs to; realtime groups are made on demand.
+    fn admit_member(&mut self, hello: &Hello) -> Result<u32, Reject> {
+        let reject = |code, message: String| Err(Reject { code, message });
+        if negotiate(hello.protocol_min, hello.protocol_max).is_none() {
+            let (min, max) = (hello.protocol_min, hello.protocol_max);
+            let text = format!("link protocol {min} to {max} is not supported");
+            return reject(RejectCode::Version, text);
+        }
+        for name in [&hello.link, &hello.group, &hello.member] {
+            if name.is_empty() || name.len() > MAX_NAME_LEN {
+                return reject(
+                    RejectCode::Invalid,
+                    "a name is empty or too long".to_owned(),
+                );
+            }
+        }
+        let known = self
+            .groups
+            .iter()
+            .find(|(_, group)| group.link == hello.link && group.name == hello.group);
+        if let Some((&id, group)) = known {
+            if group.qos.mode == hello.qos {
+                return Ok(id);
+            }
+            let text = format!("group `{}` has another quality of service", hello.group);
+            return reject(RejectCode::Qos, text);
+        }
+        if hello.qos == QosMode::Durable {
+            let text = format!("durable group `{}` is not declared here", hello.group);
+            return reject(RejectCode::NotDeclared, text);
+        }
+        if self.groups.len() >= MAX_GROUPS && !self.forget_a_group() {
+            let text = format!("more than {MAX_GROUPS} consumer groups");
+            return reject(RejectCode::Limit, text);
+        }
+        let (link, name) = (hello.link.clone(), hello.group.clone());
+        Ok(self.add_group(Group::new(link, name, LinkQos::realtime(), false)))
+    }
+
+    fn add_group(&mut self, group: Group) -> u32 {
+        let id = self.next_group;
+        self.next_group += 1;
+        self.groups.insert(id, group);
+        id
+    }
+
+    /// Makes room for a group by forgetting one that nobody declared or uses.
+    fn forget_a_group(&mut self) -> bool {
+        let unused = self
+            .groups
+            .iter()
+            .find(|(_, group)| !group.declared && group.members.is_empty())
+            .map(|(&id, _)| id);
+        unused.is_some_and(|id| self.groups.remove(&id).is_some())
+    }
+
+    /// A consumer that connects again before its old socket is known to be dead takes its place.
+    fn replace_older(&mut self, group_id: u32, newer: u64, name: &str) {
+        let older: Vec<u64> = self
+            .groups
+            .get(&group_id)
+            .into_iter()
+            .flat_map(|group| &group.members)
+            .copied()
+            .filter(|id| *id != newer && self.members.get(id).is_some_and(|m| m.name == name))
+            .collect();
+        for id in older {
+            self.remove_member(id);
+        }
+    }
+
+    fn credit(&mut self, id: u64, group_id: u32, credit: Credit) -> Result<(), String> {
+        let (Some(member), Some(group)) =
+            (self.members.get_mut(&id), self.groups.get_mut(&group_id))
+        else {
+            return Ok(());
+        };
+        if credit.acked_seq != 0 {
+            let Some(done) = member.acknowledge(credit.acked_seq) else {
+                return Err("it acknowledged a frame that it was not given".to_owned());
+            };
+            // The discarded ones count from the newest: which ones does not matter.
+            for (index, entry) in done.iter().rev().enumerate() {
+                group.acked(entry, index < credit.expired as usize);
+            }
+            self.made_room |= group.is_durable();
+        }
+        member.grant(credit.credits, group.is_durable());
+        self.dispatch(group_id);
+        Ok(())
+    }
+
+    /// A member is gone; its frames go to the others or are counted.
+    pub(super) fn remove_member(&mut self, id: u64) {
+        let Some(member) = self.members.remove(&id) else {
+            return;
+        };
+        let Phase::Member { group: group_id } = member.phase else {
+            return;
+        };
+        let Some(group) = self.groups.get_mut(&group_id) else {
+            return;
+        };
+        group.members.retain(|other| *other != id);
+        group.lost(member.unacked);
+        if group.members.is_empty() && !group.declared && group.name.starts_with(VIEW_PREFIX) {
+            self.groups.remove(&group_id);
+        }
+        self.dispatch(group_id);
+    }
+
+    /// Whether durable frames are left, and somebody to take them.
+    pub(super) fn undrained(&self) -> Option<Undrained> {
+        let mut left = self
+            .groups
+            .values()
+            .filter(|group| group.is_durable() && group.in_flight() > 0)
+            .peekable();
+        left.peek()?;
+        if left.any(|group| !group.members.is_empty()) {
+            Some(Undrained::Attended)
+        } else {
+            Some(Undrained::Absent)
+        }
+    }
+
+    /// Ends every link and counts what did not arrive.
+    pub(super) fn close(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        for member in self.members.values_mut() {
+            if !member.has_unwritten() {
+                // The closed socket says the same.
+                let _ = member.send_control(&Message::End);
+            }
+        }
+        self.members.clear();
+        for group in self.groups.values_mut() {
+            group.members.clear();
+            group.close();
+        }
+    }
+}
+
+/// Tells a durable consumer of a frame that it will never get.
+fn tell_gap(member: &mut Member, group: &Group, entry: &Entry) -> std::io::Result<()> {
+    if !group.is_durable() {
+        return Ok(());
+    }
+    member.send_control(&Message::Gap(Gap {
+        from_seq: entry.seq(),
+        to_seq: entry.seq(),
+        reason: DropReason::TooLarge.name().to_owned(),
+    }))
+}
+
+/// A number that differs between two lives of a producer.
+fn new_epoch() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    // RandomState has random keys in every process and differs between calls.
+    let random = RandomState::new().hash_one((clock::monotonic_ns(), std::process::id()));
+    u32::try_from(random & u64::from(u32::MAX))
+        .unwrap_or(1)
+        .max(1)
+}

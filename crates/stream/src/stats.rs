@@ -1,0 +1,104 @@
+//! What publishers and subscribers count, as plain data for whoever reports it.
+
+use std::collections::BTreeMap;
+
+use edgeflow_spec::qos::QosMode;
+
+use crate::histogram::Summary;
+
+/// Why a frame was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// Realtime: a newer frame took its place.
+    Superseded,
+    /// Realtime: nobody of the group is connected.
+    NoConsumer,
+    /// Realtime: too old when it reached the loop.
+    Expired,
+    /// Realtime: its consumer was lost before the loop returned.
+    ConsumerLost,
+    /// Durable with `on_full: fail`: the window is full.
+    Overflow,
+    /// Over the consumer's size limit.
+    TooLarge,
+    /// The producer stopped first.
+    Undelivered,
+    /// At the consumer: a repetition of a frame that went through the loop.
+    Duplicate,
+}
+
+impl DropReason {
+    /// The name in statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Superseded => "superseded",
+            Self::NoConsumer => "no_consumer",
+            Self::Expired => "expired",
+            Self::ConsumerLost => "consumer_lost",
+            Self::Overflow => "overflow",
+            Self::TooLarge => "too_large",
+            Self::Undelivered => "undelivered",
+            Self::Duplicate => "duplicate",
+        }
+    }
+}
+
+/// Dropped frames by reason.
+pub type Dropped = BTreeMap<DropReason, u64>;
+
+/// The producer's side of one consumer group. At every moment
+/// `produced == delivered + sum(dropped) + in_flight`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStats {
+    /// Link id.
+    pub link: String,
+    /// Group name.
+    pub group: String,
+    /// Quality of service.
+    pub qos: QosMode,
+    /// Transport name.
+    pub transport: &'static str,
+    /// Frames that were sent while the group existed.
+    pub produced: u64,
+    /// Frames that a consumer's loop is done with.
+    pub delivered: u64,
+    /// Frames that wait, travel, or are in a consumer's loop.
+    pub in_flight: u64,
+    /// Frames that will not arrive.
+    pub dropped: Dropped,
+    /// Bytes of the delivered frames.
+    pub bytes: u64,
+    /// Connected members.
+    pub consumers: u32,
+}
+
+impl GroupStats {
+    /// Whether no frame is unaccounted for.
+    pub fn is_conserved(&self) -> bool {
+        let dropped: u64 = self.dropped.values().sum();
+        self.produced == self.delivered + dropped + self.in_flight
+    }
+}
+
+/// The consumer's side of one link. `hop` and `age` cover the time since the last look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputStats {
+    /// Link id.
+    pub link: String,
+    /// Input port.
+    pub port: String,
+    /// Frames given to the loop.
+    pub frames: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Frames not given to the loop. `expired` is counted by the producer as well.
+    pub dropped: Dropped,
+    /// Producer's send to this loop.
+    pub hop: Summary,
+    /// Capture to this loop.
+    pub age: Summary,
+    /// Producers connected.
+    pub connected: u32,
+    /// Producers configured.
+    pub expected: u32,
+}

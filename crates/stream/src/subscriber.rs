@@ -1,0 +1,282 @@
+//! All inputs of one node: connects to every producer, for ever, and gives the loop one frame at a
+//! time. Runs in the caller's thread. Realtime credit is granted only while the loop waits in
+//! [`Subscriber::recv`], so what arrives is what is newest then; with several inputs, a frame may
+//! have arrived while the loop was busy with another input's frame.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use edgeflow_spec::qos::LinkQos;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+use crate::frame::{Frame, Limits};
+use crate::stats::InputStats;
+use crate::transport::Dial;
+use crate::wake::Waker;
+
+mod counters;
+mod dedup;
+mod peer;
+
+use counters::Counters;
+use peer::{Arrival, Peer};
+
+/// First pause before a producer is dialled again.
+pub const MIN_RETRY: Duration = Duration::from_millis(50);
+/// Longest pause before a producer is dialled again.
+pub const MAX_RETRY: Duration = Duration::from_secs(1);
+/// Time for a producer's answer to the greeting.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
+/// Frames of a durable link that may wait at the consumer.
+pub const DURABLE_PREFETCH: u32 = 8;
+
+/// What all inputs share.
+#[derive(Clone, Debug)]
+pub struct SubscriberConfig {
+    /// Who this is: the instance id. Unique among the consumers of a group.
+    pub member: String,
+    /// Largest frame that is taken.
+    pub limits: Limits,
+}
+
+/// One producer of one input port.
+pub struct InputConfig {
+    /// Input port.
+    pub port: String,
+    /// Link id.
+    pub link: String,
+    /// Consumer group.
+    pub group: String,
+    /// Quality of service.
+    pub qos: LinkQos,
+    /// The producing instance, for messages.
+    pub from: String,
+    /// How to connect.
+    pub dial: Box<dyn Dial>,
+}
+
+impl std::fmt::Debug for InputConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InputConfig")
+            .field("port", &self.port)
+            .field("link", &self.link)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A frame for the loop.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Index of the input it came from.
+    pub input: usize,
+    /// Input port.
+    pub port: Arc<str>,
+    /// The frame.
+    pub frame: Frame,
+    /// It was given to a consumer before, which did not finish it.
+    pub redelivered: bool,
+    /// Producer's send to now, when both are on one clock.
+    pub hop: Option<Duration>,
+    /// Capture to now.
+    pub age: Duration,
+}
+
+/// The consuming end of links.
+#[derive(Debug)]
+pub struct Subscriber {
+    peers: Vec<Peer>,
+    waker: Waker,
+    counters: Arc<Mutex<Vec<Counters>>>,
+    /// The frame that the loop has: its peer and number.
+    in_loop: Option<(usize, peer::Receipt)>,
+    next_peer: usize,
+}
+
+/// Looks at a subscriber's counters, from any thread.
+#[derive(Clone, Debug)]
+pub struct SubscriberStats(Arc<Mutex<Vec<Counters>>>);
+
+impl SubscriberStats {
+    /// Counters of every link; latencies since the last call.
+    pub fn take(&self) -> Vec<InputStats> {
+        lock(&self.0).iter_mut().map(Counters::take).collect()
+    }
+}
+
+fn lock(counters: &Mutex<Vec<Counters>>) -> MutexGuard<'_, Vec<Counters>> {
+    counters
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Subscriber {
+    /// Prepares the inputs; connecting begins with the first [`Self::recv`].
+    pub fn new(config: &SubscriberConfig, inputs: Vec<InputConfig>) -> io::Result<Self> {
+        let mut counters: Vec<Counters> = Vec::new();
+        let mut peers = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let index = counters::index_of(&mut counters, &input.link, &input.port);
+            peers.push(Peer::new(config, input, index));
+        }
+        Ok(Self {
+            peers,
+            waker: Waker::new()?,
+            counters: Arc::new(Mutex::new(counters)),
+            in_loop: None,
+            next_peer: 0,
+        })
+    }
+
+    /// Makes a waiting [`Self::recv`], or the next one, return `None` early.
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// The counters, for other threads.
+    pub fn stats(&self) -> SubscriberStats {
+        SubscriberStats(Arc::clone(&self.counters))
+    }
+
+    /// Whether every producer is connected.
+    pub fn is_connected(&self) -> bool {
+        self.peers.iter().all(Peer::is_up)
+    }
+
+    /// The next frame, or `None` after `timeout` or when woken. Acknowledges the frame before.
+    pub fn recv(&mut self, timeout: Duration) -> io::Result<Option<Received>> {
+        self.finish(true);
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(received) = self.take_ready() {
+                return Ok(Some(received));
+            }
+            self.maintain();
+            let woken = self.poll(deadline)?;
+            if let Some(received) = self.take_ready() {
+                return Ok(Some(received));
+            }
+            if woken || Instant::now() >= deadline {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Acknowledges the frame that was received last, without asking for another one.
+    pub fn ack(&mut self) {
+        self.finish(false);
+    }
+
+    /// Gives the frame that was received last up without acknowledging it: a durable one comes
+    /// again, to this consumer after it reconnected or to another of its group.
+    pub fn forget(&mut self) {
+        if let Some((index, receipt)) = self.in_loop.take() {
+            self.peers[index].reset_after(&receipt);
+        }
+    }
+
+    fn finish(&mut self, again: bool) {
+        if let Some((index, receipt)) = self.in_loop.take() {
+            self.peers[index].finish(&receipt, again);
+        }
+    }
+
+    /// A frame that has arrived, from the inputs in turn.
+    fn take_ready(&mut self) -> Option<Received> {
+        let count = self.peers.len();
+        for offset in 0..count {
+            let index = (self.next_peer + offset) % count;
+            let mut counters = lock(&self.counters);
+            let peer = &mut self.peers[index];
+            let Some(Arrival {
+                data,
+                receipt,
+                hop,
+                age,
+            }) = peer.take_ready(&mut counters)
+            else {
+                continue;
+            };
+            self.next_peer = (index + 1) % count;
+            self.in_loop = Some((index, receipt));
+            return Some(Received {
+                input: index,
+                port: Arc::clone(&peer.port),
+                frame: data.frame,
+                redelivered: data.redelivered,
+                hop,
+                age,
+            });
+        }
+        None
+    }
+
+    /// Dials, greets, grants credits; whatever is due now.
+    fn maintain(&mut self) {
+        let now = Instant::now();
+        let mut changed = false;
+        for peer in &mut self.peers {
+            let was_up = peer.is_up();
+            peer.maintain(now);
+            changed |= was_up != peer.is_up();
+        }
+        if changed {
+            self.count_connected();
+        }
+    }
+
+    fn count_connected(&mut self) {
+        let mut counters = lock(&self.counters);
+        for counters in counters.iter_mut() {
+            counters.connected = 0;
+        }
+        for peer in self.peers.iter().filter(|peer| peer.is_up()) {
+            if let Some(counters) = counters.get_mut(peer.counters) {
+                counters.connected += 1;
+            }
+        }
+    }
+
+    /// Waits until `deadline` or the next thing to do, and reads. Whether it was woken.
+    fn poll(&mut self, deadline: Instant) -> io::Result<bool> {
+        let due = self.peers.iter().filter_map(Peer::due).min();
+        let until = due.map_or(deadline, |due| due.min(deadline));
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).ok();
+        let mut fds = Vec::with_capacity(1 + self.peers.len());
+        fds.push(PollFd::from_borrowed_fd(self.waker.as_fd(), PollFlags::IN));
+        let mut polled = Vec::with_capacity(self.peers.len());
+        for (index, peer) in self.peers.iter().enumerate() {
+            if let Some((fd, flags)) = peer.interest() {
+                fds.push(PollFd::from_borrowed_fd(fd, flags));
+                polled.push(index);
+            }
+        }
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        let events: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        let woken = !events[0].is_empty();
+        if woken {
+            self.waker.clear();
+        }
+        let mut changed = false;
+        for (index, flags) in polled.into_iter().zip(&events[1..]) {
+            let peer = &mut self.peers[index];
+            let was_up = peer.is_up();
+            if !flags.is_empty() {
+                peer.serve();
+            }
+            changed |= was_up != peer.is_up();
+        }
+        if changed {
+            self.count_connected();
+        }
+        Ok(woken)
+    }
+}

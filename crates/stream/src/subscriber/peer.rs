@@ -1,0 +1,453 @@
+//! One producer as seen by its consumer: dialling, greeting, credits, acknowledgements, and the
+//! frames that have arrived. Never waits.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use edgeflow_spec::qos::LinkQos;
+use rustix::event::PollFlags;
+
+use super::counters::Counters;
+use super::dedup::{FrameId, Seen};
+use super::{
+    DURABLE_PREFETCH, GREETING_TIMEOUT, InputConfig, MAX_RETRY, MIN_RETRY, SubscriberConfig,
+};
+use crate::clock;
+use crate::frame::{Frame, Limits};
+use crate::link::{
+    Credit, Data, Decoder, Hello, Message, PROTOCOL_MAX, PROTOCOL_MIN, Role, encode,
+};
+use crate::stats::DropReason;
+use crate::transport::{self, Dial};
+
+/// Bytes that may wait to be written to a producer that does not read.
+const MAX_OUTBOX: usize = 16 * 1024;
+/// Reads from one producer before the others are looked at.
+const MAX_READS: usize = 64;
+
+pub(super) struct Peer {
+    pub(super) port: Arc<str>,
+    /// Index of the counters of its link.
+    pub(super) counters: usize,
+    hello: Message,
+    qos: LinkQos,
+    limits: Limits,
+    from: String,
+    dial: Box<dyn Dial>,
+    state: State,
+    /// Counts connections, so that an acknowledgement never goes to a later one.
+    connection: u64,
+    retry: Duration,
+    /// The last failure that was logged: each is told once.
+    told: String,
+    seen: Seen,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("port", &self.port)
+            .field("from", &self.from)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Down { dial_at: Instant },
+    Greeting { conn: Box<Conn>, deadline: Instant },
+    Up { conn: Box<Conn>, same_boot: bool },
+}
+
+#[derive(Debug)]
+struct Conn {
+    fd: OwnedFd,
+    decoder: Decoder,
+    outbox: Vec<u8>,
+    ready: VecDeque<Data>,
+    /// Frames that may still arrive.
+    credits: u32,
+    /// Credits and acknowledgements to send.
+    pending: Credit,
+}
+
+/// Names the frame in the loop, to finish it.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    connection: u64,
+    id: FrameId,
+}
+
+/// A frame for the loop.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) data: Data,
+    pub(super) receipt: Receipt,
+    pub(super) hop: Option<Duration>,
+    pub(super) age: Duration,
+}
+
+impl Peer {
+    pub(super) fn new(config: &SubscriberConfig, input: InputConfig, counters: usize) -> Self {
+        let hello = Message::Hello(Hello {
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: PROTOCOL_MAX,
+            link: input.link,
+            group: input.group,
+            member: config.member.clone(),
+            qos: input.qos.mode,
+            boot_id: clock::boot_id().to_owned(),
+            max_meta: config.limits.max_meta,
+            max_payload: config.limits.max_payload,
+        });
+        Self {
+            port: input.port.into(),
+            counters,
+            hello,
+            qos: input.qos,
+            limits: config.limits,
+            from: input.from,
+            dial: input.dial,
+            state: State::Down {
+                dial_at: Instant::now(),
+            },
+            connection: 0,
+            retry: MIN_RETRY,
+            told: String::new(),
+            seen: Seen::default(),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
+
+    /// When [`Self::maintain`] has something to do even if nothing arrives.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match &self.state {
+            State::Down { dial_at } => Some(*dial_at),
+            State::Greeting { deadline, .. } => Some(*deadline),
+            State::Up { .. } => None,
+        }
+    }
+
+    /// What to poll for.
+    pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        let (State::Greeting { conn, .. } | State::Up { conn, .. }) = &self.state else {
+            return None;
+        };
+        let mut flags = PollFlags::IN;
+        flags.set(PollFlags::OUT, !conn.outbox.is_empty());
+        Some((conn.fd.as_fd(), flags))
+    }
+
+    /// Dials when it is time, gives up on a late greeting, grants credit.
+    pub(super) fn maintain(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Down { dial_at } if *dial_at <= now => self.connect(now),
+            State::Greeting { deadline, .. } if *deadline <= now => {
+                self.fail("no answer to the greeting");
+            }
+            State::Up { conn, .. } => {
+                if !self.qos.is_lossless() && conn.credits == 0 && conn.ready.is_empty() {
+                    conn.pending.credits = 1;
+                }
+                let sent = conn.send_pending();
+                self.check(sent);
+            }
+            _ => {}
+        }
+    }
+
+    fn connect(&mut self, now: Instant) {
+        self.connection += 1;
+        let conn = self.dial.dial().and_then(|fd| {
+            let mut conn = Box::new(Conn {
+                fd,
+                decoder: Decoder::new(Role::Consumer, self.limits),
+                outbox: encode(&self.hello),
+                ready: VecDeque::new(),
+                credits: 0,
+                pending: Credit::default(),
+            });
+            conn.flush()?;
+            Ok(conn)
+        });
+        match conn {
+            Ok(conn) => {
+                self.state = State::Greeting {
+                    conn,
+                    deadline: now + GREETING_TIMEOUT,
+                }
+            }
+            // Not there yet, or no longer: normal while processes start.
+            Err(error) => self.fall_back(&error.to_string(), false),
+        }
+    }
+
+    /// Reads and writes what the socket allows.
+    pub(super) fn serve(&mut self) {
+        let served = self.try_serve();
+        if let Err(reason) = served {
+            self.fail(&reason);
+        }
+    }
+
+    fn try_serve(&mut self) -> Result<(), String> {
+        let (State::Greeting { conn, .. } | State::Up { conn, .. }) = &mut self.state else {
+            return Ok(());
+        };
+        conn.flush().map_err(|error| error.to_string())?;
+        for _ in 0..MAX_READS {
+            let (State::Greeting { conn, .. } | State::Up { conn, .. }) = &mut self.state else {
+                return Ok(());
+            };
+            let space = conn.decoder.space();
+            let wanted = space.len();
+            let count = match transport::receive(&conn.fd, space) {
+                Ok(None) => return Ok(()),
+                Ok(Some(0)) => return Err("the producer closed the connection".to_owned()),
+                Ok(Some(count)) => count,
+                Err(error) => return Err(error.to_string()),
+            };
+            conn.decoder.advance(count);
+            self.take_messages()?;
+            // A short read means that the socket is empty now.
+            if count < wanted {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn take_messages(&mut self) -> Result<(), String> {
+        loop {
+            let (State::Greeting { conn, .. } | State::Up { conn, .. }) = &mut self.state else {
+                return Ok(());
+            };
+            let message = conn.decoder.next();
+            let Some(message) = message.map_err(|e| describe(&e))? else {
+                return Ok(());
+            };
+            self.receive(message)?;
+        }
+    }
+
+    fn receive(&mut self, message: Message) -> Result<(), String> {
+        let greeting = matches!(self.state, State::Greeting { .. });
+        let (State::Greeting { conn, .. } | State::Up { conn, .. }) = &mut self.state else {
+            return Ok(());
+        };
+        match message {
+            Message::Accept(accept) if greeting => {
+                if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&accept.protocol) {
+                    return Err(format!("link protocol {} chosen", accept.protocol));
+                }
+                self.come_up(clock::same_boot(&accept.boot_id));
+                Ok(())
+            }
+            Message::Reject(reject) if greeting => {
+                self.retry = MAX_RETRY;
+                Err(format!("refused: {}", reject.message))
+            }
+            Message::Data(data) if !greeting => {
+                if conn.credits == 0 {
+                    return Err("the producer sent more than its credit".to_owned());
+                }
+                conn.credits -= 1;
+                conn.ready.push_back(data);
+                Ok(())
+            }
+            Message::Gap(gap) if !greeting => {
+                let (first, last) = (gap.from_seq, gap.to_seq);
+                tracing::warn!(from = %self.from, first, last, reason = %gap.reason, "frames missing");
+                Ok(())
+            }
+            Message::Ping { token, reply } => {
+                if !reply {
+                    let answer = encode(&Message::Ping { token, reply: true });
+                    conn.outbox.extend(answer);
+                }
+                Ok(())
+            }
+            Message::End => Err("the producer ended the link".to_owned()),
+            _ => Err("unexpected message".to_owned()),
+        }
+    }
+
+    fn come_up(&mut self, same_boot: bool) {
+        let down = State::Down {
+            dial_at: Instant::now(),
+        };
+        let State::Greeting { mut conn, .. } = std::mem::replace(&mut self.state, down) else {
+            return;
+        };
+        if self.qos.is_lossless() {
+            conn.pending.credits = self.prefetch();
+        }
+        self.retry = MIN_RETRY;
+        self.told.clear();
+        tracing::debug!(from = %self.from, port = %self.port, "input connected");
+        self.state = State::Up { conn, same_boot };
+    }
+
+    fn prefetch(&self) -> u32 {
+        self.qos.window_frames.clamp(1, DURABLE_PREFETCH)
+    }
+
+    /// The next frame that is fit for the loop; counts and acknowledges those that are not.
+    pub(super) fn take_ready(&mut self, counters: &mut [Counters]) -> Option<Arrival> {
+        loop {
+            let State::Up { conn, same_boot } = &mut self.state else {
+                return None;
+            };
+            let same_boot = *same_boot;
+            let data = conn.ready.pop_front()?;
+            let counters = counters.get_mut(self.counters)?;
+            let header = &data.frame.header;
+            let id = (header.stream_id, header.epoch, header.seq);
+            let receipt = Receipt {
+                connection: self.connection,
+                id,
+            };
+            let age = age_of(&data.frame, same_boot);
+            if self.qos.is_lossless() {
+                if self.seen.contains(&id) {
+                    counters.count_dropped(DropReason::Duplicate);
+                    self.finish(&receipt, true);
+                    continue;
+                }
+            } else if is_expired(&data.frame, &self.qos, age) {
+                counters.count_dropped(DropReason::Expired);
+                conn.pending.expired += 1;
+                self.finish(&receipt, true);
+                continue;
+            }
+            let hop = same_boot.then(|| since(data.sent_mono_ns));
+            counters.count(data.frame.encoded_len(), hop, age);
+            return Some(Arrival {
+                data,
+                receipt,
+                hop,
+                age,
+            });
+        }
+    }
+
+    /// Acknowledges a frame; `again`: and asks for another one.
+    pub(super) fn finish(&mut self, receipt: &Receipt, again: bool) {
+        let durable = self.qos.is_lossless();
+        if durable {
+            self.seen.insert(receipt.id);
+        }
+        if receipt.connection != self.connection {
+            return;
+        }
+        let State::Up { conn, .. } = &mut self.state else {
+            return;
+        };
+        conn.pending.acked_seq = receipt.id.2;
+        if durable {
+            // A window credit comes back with every frame, whatever the loop does next.
+            conn.pending.credits += 1;
+        }
+        // What is due goes with the next credit when the loop waits, else at once.
+        if durable || !again {
+            let sent = conn.send_pending();
+            self.check(sent);
+        }
+    }
+
+    /// Drops the connection that a frame came from, so that the producer sends it again.
+    pub(super) fn reset_after(&mut self, receipt: &Receipt) {
+        if receipt.connection == self.connection {
+            self.fail("a frame was given back");
+        }
+    }
+
+    fn check(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.fail(&error.to_string());
+        }
+    }
+
+    /// The connection is of no more use.
+    fn fail(&mut self, reason: &str) {
+        let was_up = self.is_up();
+        self.fall_back(reason, was_up);
+    }
+
+    fn fall_back(&mut self, reason: &str, was_up: bool) {
+        if self.told != reason {
+            self.told = reason.to_owned();
+            if was_up {
+                tracing::info!(from = %self.from, port = %self.port, reason, "input lost; reconnecting");
+            } else {
+                let address = self.dial.address();
+                tracing::debug!(from = %self.from, port = %self.port, address, reason, "input not connected");
+            }
+        }
+        self.state = State::Down {
+            dial_at: Instant::now() + self.retry,
+        };
+        self.retry = (self.retry * 2).min(MAX_RETRY);
+    }
+}
+
+impl Conn {
+    fn send_pending(&mut self) -> io::Result<()> {
+        if self.pending == Credit::default() {
+            return Ok(());
+        }
+        if self.outbox.len() > MAX_OUTBOX {
+            return Err(io::Error::other("the producer does not read"));
+        }
+        let credit = std::mem::take(&mut self.pending);
+        self.credits += credit.credits;
+        self.outbox.extend(encode(&Message::Credit(credit)));
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.outbox.is_empty() {
+            match transport::send_parts(&self.fd, [&self.outbox, &[], &[]], 0)? {
+                None => return Ok(()),
+                Some(count) => {
+                    self.outbox.drain(..count);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn since(mono_ns: u64) -> Duration {
+    Duration::from_nanos(clock::monotonic_ns().saturating_sub(mono_ns))
+}
+
+/// Time since capture: on the monotonic clock when it is this host's, else on UTC.
+fn age_of(frame: &Frame, same_boot: bool) -> Duration {
+    let captured = frame.header.capture_mono_ns;
+    if same_boot && captured != 0 {
+        return since(captured);
+    }
+    let age = clock::unix_ns().saturating_sub(frame.header.capture_ns);
+    Duration::from_nanos(u64::try_from(age).unwrap_or(0))
+}
+
+fn is_expired(frame: &Frame, qos: &LinkQos, age: Duration) -> bool {
+    let ttl = Some(frame.header.ttl_ms).filter(|ttl| *ttl > 0);
+    let limit = [qos.max_age_ms, ttl].into_iter().flatten().min();
+    limit.is_some_and(|limit| age > Duration::from_millis(u64::from(limit)))
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,74 @@
+//! The byte streams below links. A transport makes connected, non-blocking stream sockets; all
+//! else (protocol, credits, reconnects) is the same above every transport.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+
+pub mod memory;
+pub mod unix;
+
+/// The producer's side: a place where consumers connect.
+pub trait Listen: Send {
+    /// Becomes readable when a consumer waits.
+    fn fd(&self) -> BorrowedFd<'_>;
+    /// The next waiting consumer, `None` when there is none.
+    fn accept(&mut self) -> io::Result<Option<OwnedFd>>;
+    /// Transport name in statistics.
+    fn name(&self) -> &'static str;
+}
+
+/// The consumer's side: a way to connect to one producer.
+pub trait Dial: Send {
+    /// Connects. Must not block for long.
+    fn dial(&mut self) -> io::Result<OwnedFd>;
+    /// The address, for messages.
+    fn address(&self) -> String;
+}
+
+/// Asked for as the size of a socket's send buffer; the kernel may give less.
+const SEND_BUFFER: usize = 1024 * 1024;
+
+/// Asks for a larger send buffer. A smaller one costs speed only.
+pub(crate) fn grow_send_buffer(fd: impl AsFd) {
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(fd, SEND_BUFFER);
+}
+
+/// Sends what fits now of `parts`, without their first `skip` bytes. `None`: nothing fits.
+pub(crate) fn send_parts(
+    fd: impl AsFd,
+    parts: [&[u8]; 3],
+    skip: usize,
+) -> io::Result<Option<usize>> {
+    let mut skip = skip;
+    let mut slices = [IoSlice::new(&[]); 3];
+    for (slice, part) in slices.iter_mut().zip(parts) {
+        let cut = skip.min(part.len());
+        skip -= cut;
+        *slice = IoSlice::new(&part[cut..]);
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    loop {
+        let sent = rustix::net::sendmsg(&fd, &slices, &mut SendAncillaryBuffer::default(), flags);
+        match sent {
+            Ok(sent) => return Ok(Some(sent)),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Reads what is there. `None`: nothing now; `Some(0)`: the other side closed.
+pub(crate) fn receive(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match rustix::net::recv(&fd, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((count, _)) => return Ok(Some(count)),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
