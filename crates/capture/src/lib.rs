@@ -1,1 +1,10 @@
-//! Placeholder.
+//! Where pictures come from: a drawn test card, MJPEG clips, and everything that an `ffmpeg` child
+//! process can read. Delivers JPEGs; never decodes pixels and knows nothing of frames or nodes.
+//! Files and streams are foreign bytes: parsers are bounded and never panic.
+
+pub mod avi;
+pub mod ffmpeg;
+pub mod jpeg;
+pub mod mjpeg;
+pub mod pattern;
+pub mod url;
