@@ -29,7 +29,7 @@ mod error;
 mod node;
 mod outputs;
 mod params;
-//mod runner;
+mod runner;
 mod stop;
 pub mod testing;
 
@@ -43,10 +43,5 @@ pub use error::NodeError;
 pub use node::{Input, Node, Source, Step};
 pub use outputs::Outputs;
 pub use params::{NoParams, ParamsError, parse_params};
-//pub use runner::{run_node, run_source};
+pub use runner::{run_node, run_source};
 pub use stop::Stop;
-
-/// Runs a [`Node`] as this process.
-pub fn run_node<N: Node>() -> std::process::ExitCode { std::process::ExitCode::FAILURE }
-/// Runs a [`Source`] as this process.
-pub fn run_source<S: Source>() -> std::process::ExitCode { std::process::ExitCode::FAILURE }

@@ -1,6 +1,8 @@
 //! Where a node sends its frames. Knows ports by name; what is behind them (links, or a list in a
 //! test) is a [`Sink`].
 
+use std::time::Duration;
+
 use edgeflow_stream::Frame;
 
 use crate::{Condition, NodeError, Stop};
@@ -9,6 +11,11 @@ use crate::{Condition, NodeError, Stop};
 pub(crate) trait Sink: Send {
     /// Sends on the port with this index.
     fn send(&mut self, port: usize, frame: Frame) -> Result<(), NodeError>;
+
+    /// Waits up to `drain` until everything has arrived, then ends.
+    fn close(&mut self, drain: Duration) {
+        let _ = drain;
+    }
 }
 
 /// The output ports of a node.
@@ -17,6 +24,7 @@ pub struct Outputs {
     sink: Box<dyn Sink>,
     condition: Condition,
     stop: Stop,
+    sent: u64,
 }
 
 impl Outputs {
@@ -31,6 +39,7 @@ impl Outputs {
             sink,
             condition,
             stop,
+            sent: 0,
         }
     }
 
@@ -45,15 +54,30 @@ impl Outputs {
                 list(&self.ports)
             )));
         };
-        self.sink.send(index, frame)
+        self.send_at(index, frame)
     }
 
     /// Sends a frame on every output port.
     pub fn send_to_all(&mut self, frame: &Frame) -> Result<(), NodeError> {
         for index in 0..self.ports.len() {
-            self.sink.send(index, frame.clone())?;
+            self.send_at(index, frame.clone())?;
         }
         Ok(())
+    }
+
+    fn send_at(&mut self, index: usize, frame: Frame) -> Result<(), NodeError> {
+        self.sink.send(index, frame)?;
+        self.sent += 1;
+        Ok(())
+    }
+
+    /// Frames sent so far, on all ports.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub(crate) fn close(&mut self, drain: Duration) {
+        self.sink.close(drain);
     }
 
     /// Names of the output ports.

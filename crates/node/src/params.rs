@@ -138,8 +138,7 @@ mod tests {
 
     #[test]
     fn good_parameters_are_read() {
-        let sample: Sample =
-            parse(json!({"source": "a", "fps": 30, "labels": ["x"]})).unwrap();
+        let sample: Sample = parse(json!({"source": "a", "fps": 30, "labels": ["x"]})).unwrap();
         assert_eq!(
             sample,
             Sample {

@@ -9,7 +9,9 @@ use edgeflow_stream::{Frame, Kind};
 use serde_json::{Map, Value};
 
 use crate::outputs::Sink;
-use crate::{Condition, Context, Input, Node, NodeError, Outputs, Source, Step, Stop, parse_params};
+use crate::{
+    Condition, Context, Input, Node, NodeError, Outputs, Source, Step, Stop, parse_params,
+};
 
 /// Surroundings of the code under test.
 #[derive(Clone, Debug)]
@@ -108,11 +110,7 @@ impl<T> Fixture<T> {
 
 impl<N: Node> Fixture<N> {
     /// Runs the loop for one frame on an input port; returns what was sent, with the port.
-    pub fn process(
-        &mut self,
-        port: &str,
-        frame: Frame,
-    ) -> Result<Vec<(String, Frame)>, NodeError> {
+    pub fn process(&mut self, port: &str, frame: Frame) -> Result<Vec<(String, Frame)>, NodeError> {
         let input = Input {
             port: port.into(),
             frame,

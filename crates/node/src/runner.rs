@@ -1,0 +1,267 @@
+//! Runs a node as this process: configuration, links, setup, loop, teardown. The node's code runs
+//! on the main thread; everything that has to answer while it is busy runs on the control thread.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use edgeflow_proto::v1::NodeState;
+use edgeflow_spec::instance_config::{INSTANCE_ENV, InstanceConfig};
+use edgeflow_stream::{Codec, Frame, Kind, Received, Subscriber};
+
+use crate::{
+    Condition, Context, Input, Node, NodeError, Outputs, Source, Step, Stop, parse_params,
+};
+
+mod control;
+mod links;
+mod pace;
+mod repeats;
+mod status;
+
+use pace::Pace;
+use repeats::Repeats;
+use status::Status;
+
+/// How long a waiting node takes to look whether it has to stop, at most. It is woken as well.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+/// Pause of a source after an error, so that it does not spin.
+const ERROR_PAUSE: Duration = Duration::from_millis(500);
+/// Longest wait for durable consumers when stopping; never more than half of the stop grace.
+const MAX_DRAIN: Duration = Duration::from_secs(3);
+/// Log filter of a node process unless `EDGEFLOW_LOG` is set.
+const LOG_FILTER: &str = "info";
+
+/// Why a node process ends with exit code 1.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(
+        "{INSTANCE_ENV} is not set: this program is an EdgeFlow node and is started by an agent; \
+         put it in system.yaml as `run:` and use `edgeflow local` or `edgeflow apply`"
+    )]
+    NoInstance,
+    #[error("instance file {path} can't be read")]
+    ReadInstance {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("instance file {path} is malformed")]
+    ParseInstance {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("control socket can't be served")]
+    Control(#[source] std::io::Error),
+    #[error("links can't be opened")]
+    Links(#[source] links::LinkError),
+    #[error("setup failed: {0}")]
+    Setup(String),
+    #[error("the node failed: {0}")]
+    Loop(String),
+    #[error("inputs can't be read")]
+    Inputs(#[source] std::io::Error),
+}
+
+/// Runs a [`Node`] as this process, until it is stopped. Exit code 0 after a clean stop, 1 after an
+/// error, which is on standard error then; 101 after a panic.
+pub fn run_node<N: Node>() -> ExitCode {
+    run(|session| {
+        let params = session.params()?;
+        let node = session.set_up(|ctx| N::setup(ctx, params))?;
+        session.node_loop(node)
+    })
+}
+
+/// Runs a [`Source`] as this process, until it is stopped or its content ends. Exit codes as for
+/// [`run_node`].
+pub fn run_source<S: Source>() -> ExitCode {
+    run(|session| {
+        let params = session.params()?;
+        let source = session.set_up(|ctx| S::setup(ctx, params))?;
+        session.source_loop(source)
+    })
+}
+
+fn run(body: impl FnOnce(&mut Session) -> Result<(), RunError>) -> ExitCode {
+    edgeflow_runtime::logging::init(LOG_FILTER);
+    let result = Session::open().and_then(|mut session| {
+        body(&mut session)?;
+        session.close();
+        Ok(())
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Plain text and last: the agent shows a process's last lines as the reason of its exit.
+            eprintln!("error: {}", edgeflow_runtime::logging::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A running node process without the node.
+struct Session {
+    config: Arc<InstanceConfig>,
+    stop: Stop,
+    condition: Condition,
+    status: Arc<Status>,
+    outputs: Outputs,
+    subscriber: Subscriber,
+    repeats: Repeats,
+    _control: control::Control,
+}
+
+impl Session {
+    fn open() -> Result<Self, RunError> {
+        let config = Arc::new(read_config()?);
+        let (stop, condition) = (Stop::default(), Condition::default());
+        let status = Arc::new(Status::new(condition.clone()));
+        let control = control::Control::start(&config.control_socket, &status, &stop)
+            .map_err(RunError::Control)?;
+        let links = links::open(&config).map_err(RunError::Links)?;
+        let waker = links.subscriber.waker();
+        let handles = links.sink.handles();
+        let interrupts: Vec<_> = handles.iter().map(|(_, handle)| handle.clone()).collect();
+        stop.on_request(move || {
+            waker.wake();
+            interrupts.iter().for_each(|handle| handle.interrupt());
+        });
+        status.watch_links(handles, links.subscriber.stats());
+        let outputs = Outputs::new(
+            links.sink.ports(),
+            Box::new(links.sink),
+            condition.clone(),
+            stop.clone(),
+        );
+        Ok(Self {
+            config,
+            stop,
+            condition,
+            status,
+            outputs,
+            subscriber: links.subscriber,
+            repeats: Repeats::default(),
+            _control: control,
+        })
+    }
+
+    fn params<P: serde::de::DeserializeOwned>(&self) -> Result<P, RunError> {
+        parse_params(self.config.instance.params.clone())
+            .map_err(|error| RunError::Setup(error.to_string()))
+    }
+
+    fn set_up<T>(
+        &mut self,
+        setup: impl FnOnce(&mut Context) -> Result<T, NodeError>,
+    ) -> Result<T, RunError> {
+        let (condition, stop) = (self.condition.clone(), self.stop.clone());
+        let mut context = Context::new(Arc::clone(&self.config), condition, stop);
+        let node = setup(&mut context).map_err(|error| RunError::Setup(error.chain()))?;
+        self.status.set_state(NodeState::Ready);
+        tracing::info!(instance = %self.config.instance.id, "node ready");
+        Ok(node)
+    }
+
+    fn node_loop<N: Node>(&mut self, mut node: N) -> Result<(), RunError> {
+        while !self.stop.is_requested() {
+            let received = self.subscriber.recv(IDLE_WAIT).map_err(RunError::Inputs)?;
+            let Some(Received { port, frame, .. }) = received else {
+                continue;
+            };
+            let origin = frame.clone();
+            let start = Instant::now();
+            let input = Input { port, frame };
+            let result = if origin.header.kind == Kind::Error {
+                node.process_error(input, &mut self.outputs)
+            } else {
+                node.process(input, &mut self.outputs)
+            };
+            self.status.count_frame(start.elapsed());
+            match result {
+                Ok(()) => {}
+                // What could not be sent on has not been dealt with: it comes again.
+                Err(error) if error.is_stopping() => self.subscriber.forget(),
+                Err(error) => self.failed(&error, Some(&origin))?,
+            }
+        }
+        self.subscriber.ack();
+        self.status.set_state(NodeState::Stopping);
+        node.teardown();
+        Ok(())
+    }
+
+    fn source_loop<S: Source>(&mut self, mut source: S) -> Result<(), RunError> {
+        let mut pace = Pace::default();
+        while !self.stop.is_requested() {
+            if let Some(tick) = pace.next(Instant::now(), source.fps())
+                && self.stop.sleep_until(tick)
+            {
+                break;
+            }
+            let (start, before) = (Instant::now(), self.outputs.sent());
+            let step = source.produce(&mut self.outputs);
+            if self.outputs.sent() > before {
+                self.status.count_frame(start.elapsed());
+            }
+            match step {
+                Ok(Step::Continue) => {}
+                Ok(Step::Wait(time)) => drop(self.stop.sleep(time)),
+                Ok(Step::End) => break,
+                Err(error) if error.is_stopping() => break,
+                Err(error) => {
+                    self.failed(&error, None)?;
+                    self.stop.sleep(ERROR_PAUSE);
+                }
+            }
+        }
+        self.status.set_state(NodeState::Stopping);
+        source.teardown();
+        Ok(())
+    }
+
+    /// Counts an error of the node's loop, logs it and shows it downstream.
+    fn failed(&mut self, error: &NodeError, input: Option<&Frame>) -> Result<(), RunError> {
+        let text = error.chain();
+        if error.is_fatal() {
+            return Err(RunError::Loop(text));
+        }
+        self.status.count_error();
+        if let Some(suppressed) = self.repeats.admit(&text, Instant::now()) {
+            tracing::warn!(error = %text, suppressed, "the node's loop failed");
+        }
+        let frame = error_frame(&self.config.instance.node, &text, input);
+        // A full or closing output has its own way of showing.
+        let _ = self.outputs.send_to_all(&frame);
+        Ok(())
+    }
+
+    fn close(mut self) {
+        let grace = Duration::from_millis(self.config.instance.stop_grace_ms);
+        self.outputs.close(MAX_DRAIN.min(grace / 2));
+        tracing::info!(instance = %self.config.instance.id, "node stopped");
+    }
+}
+
+/// An error frame that belongs to the same capture as the frame that failed.
+fn error_frame(node: &str, text: &str, input: Option<&Frame>) -> Frame {
+    let text = format!("{node}: {text}");
+    let Some(input) = input else {
+        return Frame::error(&text);
+    };
+    let mut frame = input.with_payload(Codec::None, Vec::new());
+    frame.header.kind = Kind::Error;
+    frame.meta = Frame::error(&text).meta;
+    frame
+}
+
+fn read_config() -> Result<InstanceConfig, RunError> {
+    let path = PathBuf::from(std::env::var_os(INSTANCE_ENV).ok_or(RunError::NoInstance)?);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(source) => return Err(RunError::ReadInstance { path, source }),
+    };
+    serde_json::from_slice(&text).map_err(|source| RunError::ParseInstance { path, source })
+}

@@ -1,0 +1,136 @@
+//! The control thread: serves `edgeflow.v1.NodeService` on the instance's socket, watches signals,
+//! counts seconds. A busy or hanging loop does not silence it.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgeflow_proto::v1::node_service_server::{NodeService, NodeServiceServer};
+use edgeflow_proto::v1::{
+    NodeReport, NodeState, StopNodeRequest, StopNodeResponse, WatchNodeRequest,
+};
+use edgeflow_stream::transport::Listen;
+use edgeflow_stream::transport::unix::UnixListen;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status as RpcStatus};
+
+use super::status::Status;
+use crate::Stop;
+
+/// How often statistics are reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for the answer to a stop request before a process that has not set up yet exits.
+const ANSWER_TIME: Duration = Duration::from_millis(50);
+
+/// Keeps the control socket; its file goes with it.
+pub(super) struct Control {
+    _listen: UnixListen,
+}
+
+impl Control {
+    pub(super) fn start(path: &Path, status: &Arc<Status>, stop: &Stop) -> io::Result<Self> {
+        let listen = UnixListen::bind(path)?;
+        let socket =
+            std::os::unix::net::UnixListener::from(listen.fd().as_fd().try_clone_to_owned()?);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (status, stop) = (Arc::clone(status), stop.clone());
+        std::thread::Builder::new()
+            .name("edgeflow-control".to_owned())
+            .spawn(move || runtime.block_on(serve(socket, status, stop)))?;
+        Ok(Self { _listen: listen })
+    }
+}
+
+async fn serve(socket: std::os::unix::net::UnixListener, status: Arc<Status>, stop: Stop) {
+    let served = tokio::net::UnixListener::from_std(socket).map(UnixListenerStream::new);
+    let incoming = match served {
+        Ok(incoming) => incoming,
+        Err(error) => {
+            tracing::error!(%error, "control socket can't be served");
+            return;
+        }
+    };
+    tokio::spawn(watch_signals(Arc::clone(&status), stop.clone()));
+    tokio::spawn(tick(Arc::clone(&status)));
+    let service = NodeServiceServer::new(Service { status, stop });
+    let server = tonic::transport::Server::builder().add_service(service);
+    if let Err(error) = server.serve_with_incoming(incoming).await {
+        tracing::error!(error = %edgeflow_runtime::logging::chain(&error), "control service ended");
+    }
+}
+
+async fn tick(status: Arc<Status>) {
+    let mut interval = tokio::time::interval(REPORT_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    // The first one comes at once.
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        status.tick();
+    }
+}
+
+async fn watch_signals(status: Arc<Status>, stop: Stop) {
+    let (interrupt, terminate) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    );
+    let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+        tracing::error!("signals can't be watched");
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    request_stop(&status, &stop).await;
+}
+
+/// Tells the loop to stop. A node that is still in its setup has no loop and nothing to tear down.
+async fn request_stop(status: &Status, stop: &Stop) {
+    stop.request();
+    if status.state() == NodeState::Setup {
+        tokio::time::sleep(ANSWER_TIME).await;
+        if status.state() == NodeState::Setup {
+            tracing::info!("stopped during setup");
+            std::process::exit(0);
+        }
+    }
+}
+
+struct Service {
+    status: Arc<Status>,
+    stop: Stop,
+}
+
+type Reports = Pin<Box<dyn Stream<Item = Result<NodeReport, RpcStatus>> + Send>>;
+
+#[tonic::async_trait]
+impl NodeService for Service {
+    type WatchStream = Reports;
+
+    async fn watch(
+        &self,
+        _: Request<WatchNodeRequest>,
+    ) -> Result<Response<Self::WatchStream>, RpcStatus> {
+        let reports = WatchStream::new(self.status.subscribe()).map(Ok);
+        Ok(Response::new(Box::pin(reports)))
+    }
+
+    async fn stop(
+        &self,
+        _: Request<StopNodeRequest>,
+    ) -> Result<Response<StopNodeResponse>, RpcStatus> {
+        let (status, stop) = (Arc::clone(&self.status), self.stop.clone());
+        tokio::spawn(async move { request_stop(&status, &stop).await });
+        Ok(Response::new(StopNodeResponse {}))
+    }
+}

@@ -1,0 +1,138 @@
+//! Opens the links of an instance: a publisher for every output port, one subscriber for all inputs.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use edgeflow_spec::instance_config::{InstanceConfig, OutputSocket};
+use edgeflow_stream::publisher::PublisherHandle;
+use edgeflow_stream::stats::DropReason;
+use edgeflow_stream::transport::unix::{UnixDial, UnixListen};
+use edgeflow_stream::{
+    Frame, GroupConfig, InputConfig, Limits, Publisher, PublisherConfig, SendError, Subscriber,
+    SubscriberConfig,
+};
+
+use crate::NodeError;
+use crate::outputs::Sink;
+
+/// Why links can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error("output `{port}` can't listen on {path}")]
+    Listen {
+        port: String,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("inputs can't be prepared")]
+    Inputs(#[source] std::io::Error),
+}
+
+pub(super) struct Links {
+    pub(super) sink: LinkSink,
+    pub(super) subscriber: Subscriber,
+}
+
+pub(super) fn open(config: &InstanceConfig) -> Result<Links, LinkError> {
+    let mut publishers = Vec::new();
+    for socket in &config.output_sockets {
+        let publisher = open_output(config, socket).map_err(|source| LinkError::Listen {
+            port: socket.port.clone(),
+            path: socket.path.clone(),
+            source,
+        })?;
+        publishers.push((socket.port.clone(), Some(publisher)));
+    }
+    let inputs = config.input_sockets.iter().map(|input| InputConfig {
+        port: input.port.clone(),
+        link: input.link.clone(),
+        group: input.group.clone(),
+        qos: input.qos.clone(),
+        from: input.from.clone(),
+        dial: Box::new(UnixDial::new(&input.path)),
+    });
+    let subscriber_config = SubscriberConfig {
+        member: config.instance.id.clone(),
+        limits: Limits::default(),
+    };
+    let subscriber =
+        Subscriber::new(&subscriber_config, inputs.collect()).map_err(LinkError::Inputs)?;
+    Ok(Links {
+        sink: LinkSink { publishers },
+        subscriber,
+    })
+}
+
+fn open_output(config: &InstanceConfig, socket: &OutputSocket) -> std::io::Result<Publisher> {
+    let declared = config
+        .instance
+        .outputs
+        .iter()
+        .filter(|output| output.port == socket.port)
+        .flat_map(|output| &output.groups);
+    let groups = declared.map(|group| GroupConfig {
+        link: group.link.clone(),
+        group: group.group.clone(),
+        qos: group.qos.clone(),
+    });
+    let publisher_config = PublisherConfig {
+        name: format!("{}/{}", config.instance.id, socket.port),
+        groups: groups.collect(),
+        limits: Limits::default(),
+    };
+    Publisher::new(publisher_config, Box::new(UnixListen::bind(&socket.path)?))
+}
+
+/// Output ports that are links.
+pub(super) struct LinkSink {
+    publishers: Vec<(String, Option<Publisher>)>,
+}
+
+impl LinkSink {
+    pub(super) fn ports(&self) -> Vec<String> {
+        self.publishers
+            .iter()
+            .map(|(port, _)| port.clone())
+            .collect()
+    }
+
+    /// The ports with what counts their frames.
+    pub(super) fn handles(&self) -> Vec<(String, PublisherHandle)> {
+        let open = self.publishers.iter();
+        open.filter_map(|(port, publisher)| Some((port.clone(), publisher.as_ref()?.handle())))
+            .collect()
+    }
+}
+
+impl Sink for LinkSink {
+    fn send(&mut self, port: usize, frame: Frame) -> Result<(), NodeError> {
+        let publisher = self.publishers.get(port).and_then(|(_, p)| p.as_ref());
+        let Some(publisher) = publisher else {
+            return Err(NodeError::stopping());
+        };
+        match publisher.send(frame) {
+            Ok(_) => Ok(()),
+            Err(SendError::Closing) => Err(NodeError::stopping()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn close(&mut self, drain: Duration) {
+        let deadline = Instant::now() + drain;
+        for (port, publisher) in &mut self.publishers {
+            let Some(publisher) = publisher.take() else {
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            for group in publisher.close(left) {
+                let lost = group.dropped.get(&DropReason::Undelivered);
+                if let Some(frames) =
+                    lost.filter(|_| group.qos == edgeflow_spec::qos::QosMode::Durable)
+                {
+                    tracing::warn!(port = %port, link = %group.link, frames, "stopped with frames that nobody took");
+                }
+            }
+        }
+    }
+}

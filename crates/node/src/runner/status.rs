@@ -1,0 +1,216 @@
+//! What the agent is told: the node's state and a second's statistics. Counts for the loop, reads
+//! the links' counters once a second.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use edgeflow_proto::v1::{InputStats, Latency, NodeReport, NodeState, NodeStats, OutputStats};
+use edgeflow_spec::qos::QosMode;
+use edgeflow_stream::clock;
+use edgeflow_stream::histogram::{Histogram, Summary};
+use edgeflow_stream::publisher::{PublisherHandle, VIEW_PREFIX};
+use edgeflow_stream::stats::{Dropped, GroupStats};
+use edgeflow_stream::subscriber::SubscriberStats;
+use tokio::sync::watch;
+
+use crate::Condition;
+
+pub(super) struct Status {
+    report: watch::Sender<NodeReport>,
+    counts: Mutex<Counts>,
+    links: Mutex<Links>,
+    condition: Condition,
+}
+
+#[derive(Default)]
+struct Counts {
+    frames: u64,
+    errors: u64,
+    loop_time: Histogram,
+}
+
+#[derive(Default)]
+struct Links {
+    outputs: Vec<(String, PublisherHandle)>,
+    inputs: Option<SubscriberStats>,
+    rates: Rates,
+}
+
+/// Rates from the growth of counters since the last look.
+#[derive(Default)]
+struct Rates {
+    at: Option<Instant>,
+    elapsed: Duration,
+    before: HashMap<String, u64>,
+}
+
+impl Rates {
+    fn begin(&mut self, now: Instant) {
+        self.elapsed = self.at.map_or(Duration::ZERO, |at| now - at);
+        self.at = Some(now);
+    }
+
+    fn per_second(&mut self, key: String, count: u64) -> f64 {
+        let before = self.before.insert(key, count).unwrap_or(0);
+        if self.elapsed.is_zero() {
+            return 0.0;
+        }
+        // Frame counts stay far below 2^53.
+        count.saturating_sub(before) as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+impl Status {
+    pub(super) fn new(condition: Condition) -> Self {
+        let report = NodeReport {
+            state: NodeState::Setup.into(),
+            message: String::new(),
+            stats: Some(NodeStats::default()),
+            pid: std::process::id(),
+        };
+        Self {
+            report: watch::Sender::new(report),
+            counts: Mutex::default(),
+            links: Mutex::default(),
+            condition,
+        }
+    }
+
+    pub(super) fn watch_links(
+        &self,
+        outputs: Vec<(String, PublisherHandle)>,
+        inputs: SubscriberStats,
+    ) {
+        let mut links = lock(&self.links);
+        links.outputs = outputs;
+        links.inputs = Some(inputs);
+        links.rates.begin(Instant::now());
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<NodeReport> {
+        self.report.subscribe()
+    }
+
+    pub(super) fn state(&self) -> NodeState {
+        self.report.borrow().state()
+    }
+
+    pub(super) fn set_state(&self, state: NodeState) {
+        let stats = self.stats();
+        self.report.send_modify(|report| {
+            report.set_state(state);
+            report.stats = Some(stats);
+        });
+    }
+
+    pub(super) fn count_frame(&self, time: Duration) {
+        let mut counts = lock(&self.counts);
+        counts.frames += 1;
+        counts.loop_time.record(time);
+    }
+
+    pub(super) fn count_error(&self) {
+        lock(&self.counts).errors += 1;
+    }
+
+    /// A second has passed.
+    pub(super) fn tick(&self) {
+        let stats = self.stats();
+        self.report.send_modify(|report| report.stats = Some(stats));
+    }
+
+    fn stats(&self) -> NodeStats {
+        let (frames, errors, loop_time) = {
+            let mut counts = lock(&self.counts);
+            (counts.frames, counts.errors, counts.loop_time.take())
+        };
+        let mut links = lock(&self.links);
+        let Links {
+            outputs,
+            inputs,
+            rates,
+        } = &mut *links;
+        rates.begin(Instant::now());
+        let fps = rates.per_second(String::new(), frames);
+        let inputs = inputs.iter().flat_map(SubscriberStats::take);
+        let inputs = inputs.map(|input| input_stats(input, rates)).collect();
+        let groups = outputs.iter().flat_map(|(port, handle)| {
+            let groups = handle.stats().into_iter();
+            groups.map(move |group| (port.clone(), group))
+        });
+        let outputs = groups
+            .filter(|(_, group)| !group.group.starts_with(VIEW_PREFIX))
+            .map(|(port, group)| output_stats(port, group, rates))
+            .collect();
+        NodeStats {
+            fps,
+            frames,
+            errors,
+            loop_time: Some(latency(loop_time)),
+            inputs,
+            outputs,
+            condition: self.condition.text(),
+            at_unix_ms: clock::unix_ns() / 1_000_000,
+        }
+    }
+}
+
+fn input_stats(input: edgeflow_stream::stats::InputStats, rates: &mut Rates) -> InputStats {
+    let fps = rates.per_second(format!("in {} {}", input.port, input.link), input.frames);
+    InputStats {
+        link: input.link,
+        port: input.port,
+        frames: input.frames,
+        bytes: input.bytes,
+        fps,
+        dropped: dropped(&input.dropped),
+        hop: Some(latency(input.hop)),
+        age: Some(latency(input.age)),
+        connected: input.connected,
+        expected: input.expected,
+    }
+}
+
+fn output_stats(port: String, group: GroupStats, rates: &mut Rates) -> OutputStats {
+    let fps = rates.per_second(format!("out {port} {}", group.link), group.produced);
+    let qos = match group.qos {
+        QosMode::Realtime => "realtime",
+        QosMode::Durable => "durable",
+    };
+    OutputStats {
+        link: group.link,
+        port,
+        qos: qos.to_owned(),
+        transport: group.transport.to_owned(),
+        produced: group.produced,
+        delivered: group.delivered,
+        in_flight: group.in_flight,
+        dropped: dropped(&group.dropped),
+        bytes: group.bytes,
+        fps,
+        consumers: group.consumers,
+    }
+}
+
+fn dropped(dropped: &Dropped) -> HashMap<String, u64> {
+    dropped
+        .iter()
+        .map(|(reason, count)| (reason.name().to_owned(), *count))
+        .collect()
+}
+
+fn latency(summary: Summary) -> Latency {
+    Latency {
+        p50_us: summary.p50_us,
+        p95_us: summary.p95_us,
+        p99_us: summary.p99_us,
+        max_us: summary.max_us,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
