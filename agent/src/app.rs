@@ -1,0 +1,185 @@
+//! The agent as a whole: opens what is on disk, ends what an earlier agent left, boots the last
+//! assignment, then dials. Holds no rules of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use edgeflow_runtime::{shutdown, tasks::Tasks};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    conditions::Conditions,
+    config::{Config, DEFAULT_SERVER},
+    events::{Event, Events, Severity},
+    files::DirLock,
+    http,
+    inventory::{self, Load},
+    ledger::Ledger,
+    logs::Logs,
+    metrics::{AgentMetrics, SessionMetrics},
+    reconcile::{self, Applied},
+    session,
+    supervisor::{Board, Shared, Supervisor, take_over},
+};
+
+/// Time that nodes get with `--stop-nodes-on-exit`.
+const EXIT_GRACE: Duration = Duration::from_secs(3);
+const TASKS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Runs the agent until it is told to stop.
+pub async fn run(config: Config, token: CancellationToken) -> anyhow::Result<()> {
+    config.paths.prepare()?;
+    let _lock = DirLock::take(config.paths.data())?;
+    let listener = http::bind(config.http).await?;
+    let watch = shutdown::Watch {
+        stdin: config.exit_with_stdin,
+    };
+    let stop = token.clone();
+    let mut signals = tokio::spawn(async move { shutdown::wait(watch, &stop).await });
+    let identity = tokio::select! {
+        identity = session::enrol_if_needed(&config) => identity?,
+        signal = &mut signals => return Ok(signal.context("watching signals")?.map(drop)?),
+    };
+    let parts = open(&config, identity)?;
+    take_over(&config.paths).await;
+    let tasks = Tasks::new(token);
+    let stop_all = start(&config, parts, listener, &tasks);
+    let reason = signals.await.context("watching signals")??;
+    tracing::info!(?reason, "stopping");
+    let nodes = tokio::spawn(stop_all);
+    if !tasks.shut_down(TASKS_DEADLINE).await {
+        tracing::warn!("some tasks did not end in time");
+    }
+    nodes.await.context("stopping nodes")?;
+    Ok(())
+}
+
+struct Parts {
+    context: Arc<session::Context>,
+    shared: Arc<Shared>,
+    metrics: AgentMetrics,
+    applied: watch::Sender<Applied>,
+    load: watch::Sender<Load>,
+}
+
+fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
+    let paths = config.paths.clone();
+    let conditions = Arc::new(Conditions::default());
+    let (ledger, damaged) = Ledger::open(paths.ledger());
+    let ledger = Arc::new(ledger);
+    let events = Arc::new(Events::open(paths.events(), Arc::clone(&conditions)));
+    if let Some(error) = damaged {
+        let message = edgeflow_runtime::logging::chain(&error);
+        tracing::warn!(
+            message,
+            "the assignment on disk is lost, asking for it again"
+        );
+        events.add(Event::new(Severity::Warning, "LedgerDamaged", message));
+    }
+    let logs = Logs::start(paths.logs(), Arc::clone(&conditions)).context("starting logs")?;
+    let board = Arc::new(Board::default());
+    let wake = Arc::new(Notify::new());
+    let (applied, applied_watch) = watch::channel(Applied::default());
+    let (load, load_watch) = watch::channel(Load::default());
+    let device = watch::Sender::new(identity.name().to_owned());
+    let shared = Arc::new(Shared {
+        paths: paths.clone(),
+        device: device.subscribe(),
+        assets: config.assets.clone(),
+        nodes_bin: config.nodes_bin.clone(),
+        board: Arc::clone(&board),
+        logs: logs.clone(),
+        events: Arc::clone(&events),
+        conditions: Arc::clone(&conditions),
+        wake: Arc::clone(&wake),
+    });
+    let session_metrics = SessionMetrics::default();
+    let metrics = AgentMetrics::new(
+        &session_metrics,
+        Arc::clone(&board),
+        Arc::clone(&ledger),
+        Arc::clone(&events),
+        logs.clone(),
+    );
+    let server = config
+        .server
+        .clone()
+        .unwrap_or_else(|| match identity.server() {
+            "" => DEFAULT_SERVER.to_owned(),
+            server => server.to_owned(),
+        });
+    let context = Arc::new(session::Context {
+        paths,
+        server,
+        identity: watch::Sender::new(identity),
+        device,
+        ledger,
+        applied: applied_watch,
+        wake,
+        board,
+        events,
+        logs,
+        conditions,
+        load: load_watch,
+        metrics: session_metrics,
+    });
+    Ok(Parts {
+        context,
+        shared,
+        metrics,
+        applied,
+        load,
+    })
+}
+
+/// Starts everything; the returned future stops the nodes if they are to be stopped.
+fn start(
+    config: &Config,
+    parts: Parts,
+    listener: tokio::net::TcpListener,
+    tasks: &Tasks,
+) -> impl Future<Output = ()> + Send + 'static {
+    let Parts {
+        context,
+        shared,
+        metrics,
+        applied,
+        load,
+    } = parts;
+    let (ready, is_ready) = watch::channel(false);
+    let pages = http::Pages {
+        metrics,
+        ready: is_ready,
+        applied: context.applied.clone(),
+    };
+    tasks.spawn("http", http::serve(listener, Arc::new(pages)));
+    let board = Arc::clone(&context.board);
+    let data = config.paths.data().to_owned();
+    tasks.spawn("load", inventory::sample(data, board, load));
+    tracing::info!(
+        device = *context.device.borrow(),
+        server = context.server,
+        generation = context.ledger.current().map_or(0, |held| held.generation),
+        "agent started"
+    );
+    let stop_nodes = config.stop_nodes_on_exit;
+    let token = tasks.token().clone();
+    let supervisor = Supervisor::new(shared);
+    let ledger = Arc::clone(&context.ledger);
+    let wake = Arc::clone(&context.wake);
+    // The reconciler boots the last assignment in its first pass, before the session dials.
+    let reconciler = tokio::spawn(reconcile::run(ledger, supervisor, wake, applied, token));
+    ready.send_replace(true);
+    tasks.spawn("session", async move {
+        tokio::task::yield_now().await;
+        session::run(context).await;
+    });
+    async move {
+        match reconciler.await {
+            Ok(supervisor) if stop_nodes => supervisor.stop_all(EXIT_GRACE).await,
+            Ok(_) => tracing::info!("nodes run on; the next agent takes them over"),
+            Err(error) => tracing::error!(%error, "the reconciler failed"),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The conversation with the control plane, and with the nodes on their sockets. Every tonic and
+//! generated type ends in this folder. The session writes assignments to the ledger and wakes the
+//! reconciler; it never starts or stops anything itself.
+
+mod backoff;
+mod commands;
+mod connection;
+mod convert;
+mod dial;
+mod enrol;
+mod identity;
+pub mod node;
+mod push_logs;
+mod push_view;
+mod renew;
+mod trust;
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    conditions::Conditions, events::Events, inventory::Load, ledger::Ledger, logs::Logs,
+    metrics::SessionMetrics, paths::Paths, reconcile::Applied, supervisor::Board,
+};
+
+pub use enrol::{EnrolError, enrol_if_needed};
+pub use identity::{Identity, IdentityError};
+
+/// What the session reads and writes.
+#[derive(Debug)]
+pub struct Context {
+    /// Folders.
+    pub paths: Paths,
+    /// Host and port of the control plane.
+    pub server: String,
+    /// Key and certificate; replaced when renewed.
+    pub identity: watch::Sender<Identity>,
+    /// Device name as the control plane spells it.
+    pub device: watch::Sender<String>,
+    /// The assignment on disk.
+    pub ledger: Arc<Ledger>,
+    /// What the reconciler has carried out.
+    pub applied: watch::Receiver<Applied>,
+    /// Wakes the reconciler.
+    pub wake: Arc<Notify>,
+    /// The instances.
+    pub board: Arc<Board>,
+    /// Events to report.
+    pub events: Arc<Events>,
+    /// Captured output.
+    pub logs: Logs,
+    /// Conditions to report.
+    pub conditions: Arc<Conditions>,
+    /// Load samples.
+    pub load: watch::Receiver<Load>,
+    /// Metrics.
+    pub metrics: SessionMetrics,
+}
+
+/// Keeps a session with the control plane until it is dropped.
+pub async fn run(context: Arc<Context>) {
+    let mut backoff = backoff::Backoff::default();
+    let mut told = false;
+    loop {
+        let begin = Instant::now();
+        let ended = connection::run(&context).await;
+        context.metrics.connected.set(0);
+        if ended.established {
+            told = false;
+            backoff.lasted(begin.elapsed());
+        }
+        let pause = backoff.next();
+        if ended.refused {
+            tracing::error!(
+                server = context.server,
+                reason = ended.reason,
+                "the control plane does not accept this device; to enrol it again stop the agent, remove {} and start it with a new token from `edgeflow token create`",
+                context.paths.identity().display()
+            );
+        } else if !told {
+            // Once an outage: a device that is offline for days must not fill its log.
+            told = true;
+            tracing::info!(
+                server = context.server,
+                reason = ended.reason,
+                "no session with the control plane, retrying; nodes run on"
+            );
+        } else {
+            tracing::debug!(reason = ended.reason, ?pause, "still no session");
+        }
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -1,0 +1,103 @@
+//! The agent's side of a node's own socket: its state and statistics, and the request to stop. A
+//! node may be slow, hang or never listen; nothing here waits without a limit of its caller.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use edgeflow_proto::v1::{
+    NodeState, StopNodeRequest, WatchNodeRequest, node_service_client::NodeServiceClient,
+};
+use tonic::transport::{Channel, Endpoint};
+
+/// Statistics pass through the agent as they are.
+pub type Stats = edgeflow_proto::v1::NodeStats;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_REPORT_BYTES: usize = 256 * 1024;
+
+/// What a node says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodePhase {
+    /// Preparing.
+    Setup,
+    /// In its loop.
+    Ready,
+    /// Ending.
+    Stopping,
+}
+
+/// One report of a node.
+#[derive(Clone, Debug)]
+pub struct NodeUpdate {
+    /// Where it is.
+    pub phase: NodePhase,
+    /// In words, if the node has any.
+    pub message: String,
+    /// What its runner counts.
+    pub stats: Option<Stats>,
+}
+
+/// Follows a node's reports until it is dropped; dials again whenever the socket is not there.
+pub async fn watch(socket: PathBuf, mut on_update: impl FnMut(NodeUpdate) + Send) {
+    let begin = Instant::now();
+    loop {
+        // An error only means that the node does not listen yet or no more.
+        let _ = watch_once(&socket, &mut on_update).await;
+        let pause = match begin.elapsed().as_secs() {
+            0..3 => Duration::from_millis(10),
+            3..30 => Duration::from_millis(100),
+            _ => Duration::from_millis(500),
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn watch_once(
+    socket: &Path,
+    on_update: &mut (impl FnMut(NodeUpdate) + Send),
+) -> Result<(), tonic::Status> {
+    let mut client =
+        NodeServiceClient::new(connect(socket).await?).max_decoding_message_size(MAX_REPORT_BYTES);
+    let mut reports = client.watch(WatchNodeRequest {}).await?.into_inner();
+    while let Some(report) = reports.message().await? {
+        let phase = match report.state() {
+            NodeState::Ready => NodePhase::Ready,
+            NodeState::Stopping => NodePhase::Stopping,
+            NodeState::Setup | NodeState::Unspecified => NodePhase::Setup,
+        };
+        on_update(NodeUpdate {
+            phase,
+            message: report.message,
+            stats: report.stats,
+        });
+    }
+    Ok(())
+}
+
+/// Asks a node to end within `grace`. `false`: it did not take the request.
+pub async fn stop(socket: &Path, grace: Duration) -> bool {
+    let request = StopNodeRequest {
+        grace_ms: u32::try_from(grace.as_millis()).unwrap_or(u32::MAX),
+    };
+    match connect(socket).await {
+        Ok(channel) => NodeServiceClient::new(channel).stop(request).await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+async fn connect(socket: &Path) -> Result<Channel, tonic::Status> {
+    // Spares the attempt while the node has not made its socket.
+    if !socket.exists() {
+        return Err(tonic::Status::unavailable("no socket"));
+    }
+    let address = format!("unix:{}", socket.display());
+    let endpoint =
+        Endpoint::from_shared(address).map_err(|error| tonic::Status::from_error(error.into()))?;
+    endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .connect()
+        .await
+        .map_err(|error| tonic::Status::from_error(error.into()))
+}

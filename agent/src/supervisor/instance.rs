@@ -1,0 +1,389 @@
+//! The life of one instance: start, watch, restart, stop. One task owns it from its first start to
+//! the last process's end, so there is never more than one process under an id.
+
+use std::{
+    process::ExitStatus,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use edgeflow_spec::assignment::Instance;
+use rustix::process::Signal;
+use tokio::{process::Child, sync::watch, task::JoinHandle};
+
+use super::{
+    Phase, Shared,
+    exit::{Exit, OomWatch},
+    launch::{self, Launched},
+    policy::{Next, Policy},
+    process, records,
+};
+use crate::{
+    clock::unix_ms,
+    conditions,
+    events::{Event, Severity},
+    inventory,
+    logs::{Source, Tail, capture},
+    session::node::{self, NodePhase, NodeUpdate},
+};
+
+/// A node that has not announced itself by then gets a plainer reason; it is not killed.
+pub(super) const SETUP_IS_SLOW: Duration = Duration::from_secs(60);
+/// What can't be started is tried again this often.
+const FAILED_RETRY: Duration = Duration::from_secs(10);
+/// Time to read the rest of a dead process's output.
+const OUTPUT_REST: Duration = Duration::from_secs(1);
+/// Time for the stop call itself; SIGTERM follows when it fails.
+const STOP_CALL: Duration = Duration::from_secs(1);
+const WAITING: &str = "waiting for the node to report ready on its socket";
+
+enum Outcome {
+    Stopped,
+    Exited(Exit, Duration),
+    CanNotStart(String),
+}
+
+/// Owns an instance.
+pub(super) struct Life {
+    shared: Arc<Shared>,
+    instance: Instance,
+    name: Arc<str>,
+    hash: String,
+    stop: watch::Receiver<Option<Duration>>,
+    gone: Arc<AtomicBool>,
+    policy: Policy,
+    /// What was told of a start that failed, to tell it once.
+    failure: Option<String>,
+}
+
+impl Life {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        instance: Instance,
+        hash: String,
+        stop: watch::Receiver<Option<Duration>>,
+        gone: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            shared,
+            name: Arc::from(instance.id.as_str()),
+            instance,
+            hash,
+            stop,
+            gone,
+            policy: Policy::default(),
+            failure: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        while self.stop.borrow().is_none() {
+            let wait = match self.one_run().await {
+                Outcome::Stopped => break,
+                Outcome::Exited(exit, uptime) => self.exited(exit, uptime),
+                Outcome::CanNotStart(reason) => Some(self.can_not_start(&reason)),
+            };
+            self.stop_or(wait).await;
+        }
+        launch::clean_up(&self.shared, &self.instance);
+        self.shared.board.remove(&self.name);
+        self.gone.store(true, Ordering::Release);
+        self.shared.wake.notify_one();
+    }
+
+    /// Waits for a stop request, for `wait` at most; for ever without one.
+    async fn stop_or(&mut self, wait: Option<Duration>) {
+        // A sender that is gone means that the agent ends: the process stays.
+        let stopped = async {
+            if self.stop.wait_for(Option::is_some).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        match wait {
+            Some(wait) => {
+                let _ = tokio::time::timeout(wait, stopped).await;
+            }
+            None => stopped.await,
+        }
+    }
+
+    async fn one_run(&mut self) -> Outcome {
+        let launched = match launch::launch(&self.shared, &self.instance) {
+            Ok(launched) => launched,
+            Err(error) => return Outcome::CanNotStart(error.to_string()),
+        };
+        let Launched {
+            mut child,
+            pid,
+            socket,
+        } = launched;
+        let started = Instant::now();
+        self.record(pid, &socket);
+        self.shared
+            .logs
+            .note(&self.name, format!("started, pid {pid}"));
+        self.failure = None;
+        self.shared.board.update(&self.name, |view| {
+            view.phase = Phase::Starting;
+            view.reason = WAITING.to_owned();
+            view.next_start_unix_ms = 0;
+            view.announced = false;
+            view.stats = None;
+            view.pid = pid;
+            view.started_unix_ms = unix_ms();
+        });
+        let tail = Tail::default();
+        let captures = self.capture(&mut child, &tail);
+        let oom = OomWatch::new(pid);
+        let watcher = tokio::spawn(node::watch(socket.clone(), self.on_update()));
+        let (status, stopped) = self.wait(&mut child, pid, &socket).await;
+        watcher.abort();
+        // Children of the node that outlived it.
+        process::signal_group(pid, Signal::KILL);
+        for capture in captures {
+            let abort = capture.abort_handle();
+            if tokio::time::timeout(OUTPUT_REST, capture).await.is_err() {
+                abort.abort();
+            }
+        }
+        self.forget();
+        let uptime = started.elapsed();
+        let struck = status.is_some_and(|status| oom.is_some_and(|oom| oom.has_struck(status)));
+        let Some(status) = status else {
+            return Outcome::Stopped;
+        };
+        let exit = Exit::new(status, uptime, struck && !stopped, tail.lines());
+        self.shared.logs.note(&self.name, exit.message.clone());
+        if stopped {
+            return Outcome::Stopped;
+        }
+        Outcome::Exited(exit, uptime)
+    }
+
+    /// Waits for the process's end, its own or the requested one.
+    async fn wait(
+        &mut self,
+        child: &mut Child,
+        pid: u32,
+        socket: &std::path::Path,
+    ) -> (Option<ExitStatus>, bool) {
+        let slow = tokio::time::sleep(SETUP_IS_SLOW);
+        tokio::pin!(slow);
+        let mut told = false;
+        loop {
+            tokio::select! {
+                status = child.wait() => return (known(status), false),
+                () = &mut slow, if !told => {
+                    told = true;
+                    self.tell_slow_setup();
+                }
+                Ok(limit) = next_stop(&mut self.stop) => {
+                    let grace = Duration::from_millis(self.instance.stop_grace_ms).min(limit);
+                    self.shared.board.update(&self.name, |view| {
+                        view.phase = Phase::Stopping;
+                        view.reason = "stopping".to_owned();
+                    });
+                    return (stop_process(child, pid, socket, grace).await, true);
+                }
+            }
+        }
+    }
+
+    fn tell_slow_setup(&self) {
+        self.shared.board.update(&self.name, |view| {
+            if view.phase == Phase::Starting && view.announced {
+                view.reason = "setup still running".to_owned();
+            } else if view.phase == Phase::Starting {
+                view.reason = format!(
+                    "{WAITING}, {} s after its start; a program has to use the EdgeFlow SDK to become ready",
+                    SETUP_IS_SLOW.as_secs()
+                );
+            }
+        });
+    }
+
+    fn on_update(&self) -> impl FnMut(NodeUpdate) + Send + 'static {
+        let board = Arc::clone(&self.shared.board);
+        let name = Arc::clone(&self.name);
+        move |update| {
+            board.update(&name, |view| {
+                view.announced = true;
+                view.stats = update.stats;
+                match (view.phase, update.phase) {
+                    (Phase::Starting, NodePhase::Ready) => {
+                        view.phase = Phase::Ready;
+                        view.reason.clear();
+                    }
+                    (Phase::Starting, NodePhase::Setup) if !update.message.is_empty() => {
+                        view.reason = update.message;
+                    }
+                    (Phase::Starting, NodePhase::Setup) if view.reason == WAITING => {
+                        view.reason = "setup is running".to_owned();
+                    }
+                    _ => {}
+                }
+            });
+        }
+    }
+
+    fn capture(&self, child: &mut Child, tail: &Tail) -> Vec<JoinHandle<()>> {
+        let mut captures = Vec::new();
+        let name = || Arc::clone(&self.name);
+        if let Some(output) = child.stdout.take() {
+            let logs = self.shared.logs.clone();
+            let run = capture(output, Source::Stdout, name(), logs, tail.clone());
+            captures.push(tokio::spawn(run));
+        }
+        if let Some(output) = child.stderr.take() {
+            let logs = self.shared.logs.clone();
+            let run = capture(output, Source::Stderr, name(), logs, tail.clone());
+            captures.push(tokio::spawn(run));
+        }
+        captures
+    }
+
+    fn record(&self, pid: u32, socket: &std::path::Path) {
+        let record = records::Record {
+            id: self.instance.id.clone(),
+            pid,
+            start_ticks: process::stat(pid).map_or(0, |stat| stat.start_ticks),
+            boot_id: inventory::boot_id(),
+            socket: socket.to_owned(),
+            hash: self.hash.clone(),
+        };
+        if let Err(error) = records::write(&self.shared.paths.records(), &record) {
+            // The next agent still finds the process by its environment.
+            self.shared.conditions.set(
+                conditions::DISK,
+                format!("a process record can't be written: {error}; free some space"),
+            );
+        }
+    }
+
+    fn forget(&self) {
+        if let Err(error) = records::remove(&self.shared.paths.records(), &self.instance.id) {
+            tracing::warn!(instance = %self.name, %error, "a process record can't be removed");
+        }
+        self.shared.board.update(&self.name, |view| {
+            view.pid = 0;
+            view.started_unix_ms = 0;
+            view.cpu = 0.0;
+            view.rss_bytes = 0;
+            view.stats = None;
+        });
+    }
+
+    /// Notes an exit. Returns the time to the next start, `None` for never.
+    fn exited(&mut self, exit: Exit, uptime: Duration) -> Option<Duration> {
+        let restart = self.instance.restart;
+        let next = self
+            .policy
+            .exited(Instant::now(), uptime, exit.is_success(), restart);
+        let (phase, wait, reason) = match next {
+            Next::Leave => (Phase::Stopped, None, exit.message.clone()),
+            Next::Restart { after, crash_loop } => {
+                let (phase, lead) = if crash_loop {
+                    (Phase::CrashLoop, "exits again and again: ")
+                } else {
+                    (Phase::Backoff, "")
+                };
+                (phase, Some(after), format!("{lead}{}", exit.message))
+            }
+        };
+        self.tell_exit(&exit, phase);
+        self.shared.board.update(&self.name, |view| {
+            view.phase = phase;
+            view.reason = reason;
+            view.last_exit = Some(exit);
+            if let Some(wait) = wait {
+                view.restarts = view.restarts.saturating_add(1);
+                view.next_start_unix_ms = unix_ms() + i64::try_from(wait.as_millis()).unwrap_or(0);
+            }
+        });
+        wait
+    }
+
+    fn tell_exit(&self, exit: &Exit, phase: Phase) {
+        let severity = match phase {
+            Phase::CrashLoop => Severity::Error,
+            _ if exit.is_success() => Severity::Info,
+            _ => Severity::Warning,
+        };
+        let reason = if phase == Phase::CrashLoop {
+            "InstanceCrashLoop"
+        } else {
+            "InstanceExited"
+        };
+        tracing::info!(instance = %self.name, exit = exit.message, phase = phase.as_str(), "instance ended");
+        let event = self
+            .event(severity, reason, &exit.message)
+            .with_details(&exit.log_tail);
+        self.shared.events.add(event);
+    }
+
+    fn can_not_start(&mut self, reason: &str) -> Duration {
+        if self.failure.as_deref() != Some(reason) {
+            self.failure = Some(reason.to_owned());
+            tracing::warn!(instance = %self.name, reason, "instance can't be started");
+            let event = self.event(Severity::Error, "InstanceFailed", reason);
+            self.shared.events.add(event);
+            self.shared.logs.note(&self.name, reason.to_owned());
+        }
+        let next = unix_ms() + i64::try_from(FAILED_RETRY.as_millis()).unwrap_or(0);
+        self.shared.board.update(&self.name, |view| {
+            view.phase = Phase::Failed;
+            view.reason = reason.to_owned();
+            view.next_start_unix_ms = next;
+        });
+        FAILED_RETRY
+    }
+
+    fn event(&self, severity: Severity, reason: &str, message: &str) -> Event {
+        let mut event = Event::new(severity, reason, message);
+        event.system.clone_from(&self.instance.system);
+        event.node.clone_from(&self.instance.node);
+        event.instance.clone_from(&self.instance.id);
+        event
+    }
+}
+
+async fn next_stop(
+    stop: &mut watch::Receiver<Option<Duration>>,
+) -> Result<Duration, watch::error::RecvError> {
+    stop.wait_for(Option::is_some)
+        .await
+        .map(|limit| limit.unwrap_or_default())
+}
+
+/// Stop call, then SIGTERM to the group if the node does not take it or still runs at half time,
+/// then SIGKILL.
+async fn stop_process(
+    child: &mut Child,
+    pid: u32,
+    socket: &std::path::Path,
+    grace: Duration,
+) -> Option<ExitStatus> {
+    let deadline = tokio::time::Instant::now() + grace;
+    let asked = tokio::time::timeout(STOP_CALL.min(grace), node::stop(socket, grace)).await;
+    if asked == Ok(true)
+        && let Ok(status) = tokio::time::timeout(grace / 2, child.wait()).await
+    {
+        return known(status);
+    }
+    process::signal_group(pid, Signal::TERM);
+    if let Ok(status) = tokio::time::timeout_at(deadline, child.wait()).await {
+        return known(status);
+    }
+    tracing::info!(pid, "the grace is over, killing the process group");
+    process::signal_group(pid, Signal::KILL);
+    known(child.wait().await)
+}
+
+fn known(status: std::io::Result<ExitStatus>) -> Option<ExitStatus> {
+    status
+        .inspect_err(|error| tracing::error!(%error, "a process can't be waited for"))
+        .ok()
+}
