@@ -1,0 +1,102 @@
+//! An agent with folders of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Result;
+
+use crate::{Process, assets, binary};
+
+/// How an agent is started.
+#[derive(Clone, Debug, Default)]
+pub struct AgentOptions {
+    /// Device name.
+    pub name: String,
+    /// Join token; none when it is enrolled already.
+    pub join: Option<String>,
+    /// Labels, `key=value`.
+    pub labels: Vec<String>,
+    /// Data folder; in the fleet's folder by default.
+    pub data: Option<PathBuf>,
+    /// More arguments.
+    pub args: Vec<String>,
+}
+
+/// A started agent.
+#[derive(Debug)]
+pub struct Agent {
+    process: Process,
+    home: PathBuf,
+    server: String,
+    options: AgentOptions,
+}
+
+impl Agent {
+    /// Starts one; it may still fail, see [`Process::ended`].
+    pub fn start(home: &Path, server: &str, options: AgentOptions) -> Result<Self> {
+        let process = spawn(home, server, &options)?;
+        Ok(Self {
+            process,
+            home: home.to_owned(),
+            server: server.to_owned(),
+            options,
+        })
+    }
+
+    /// Starts it again, as enrolled, after it has ended.
+    pub fn restart(&mut self) -> Result<()> {
+        self.options.join = None;
+        self.process = spawn(&self.home, &self.server, &self.options)?;
+        Ok(())
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// What it logged.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// Device name.
+    pub fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    /// Data folder.
+    pub fn data(&self) -> PathBuf {
+        data(&self.home, &self.options)
+    }
+}
+
+fn data(home: &Path, options: &AgentOptions) -> PathBuf {
+    let default = || home.join(format!("agent-{}", options.name));
+    options.data.clone().unwrap_or_else(default)
+}
+
+fn spawn(home: &Path, server: &str, options: &AgentOptions) -> Result<Process> {
+    let name = &options.name;
+    let mut command = Command::new(binary("edgeflow-agent")?);
+    command
+        .arg("--data-dir")
+        .arg(data(home, options))
+        .arg("--run-dir")
+        .arg(home.join(format!("run-{name}")))
+        .args(["--server", server, "--name", name, "--http", "127.0.0.1:0"])
+        .env("EDGEFLOW_LOG_FORMAT", "json");
+    for folder in assets() {
+        command.arg("--assets").arg(folder);
+    }
+    if let Some(token) = &options.join {
+        command.args(["--join", token]);
+    }
+    for label in &options.labels {
+        command.args(["--label", label]);
+    }
+    command.args(&options.args);
+    Process::start(&mut command, &home.join(format!("agent-{name}.log")))
+}
