@@ -1,0 +1,353 @@
+//! The built-in nodes as users meet them: ports and parameters with type, range, default and docs.
+//! Validation, the defaults in an assignment, the JSON Schema, the reference and the UI all come
+//! from here. Never runs a node.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+mod params;
+
+pub(crate) use params::check;
+
+/// A built-in node.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Builtin {
+    /// The word after `use:`.
+    pub name: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// Input ports; every one of them has to be linked.
+    pub inputs: &'static [Port],
+    /// Output ports.
+    pub outputs: &'static [Port],
+    /// Parameters under `with:`.
+    pub params: &'static [Param],
+}
+
+/// A port of a built-in node.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Port {
+    /// Name used in links.
+    pub name: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+}
+
+/// A parameter of a built-in node.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Param {
+    /// Name under `with:`.
+    pub name: &'static str,
+    /// Type and range.
+    pub kind: ParamKind,
+    /// Whether it must be given.
+    pub required: bool,
+    /// Value if it is not given.
+    pub default: ParamDefault,
+    /// One or two sentences.
+    pub summary: &'static str,
+}
+
+/// Type and range of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParamKind {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number.
+    Integer {
+        /// Smallest value.
+        min: i64,
+        /// Largest value.
+        max: i64,
+    },
+    /// A number.
+    Number {
+        /// Smallest value.
+        min: f64,
+        /// Largest value.
+        max: f64,
+    },
+    /// Any text that is not empty.
+    Text,
+    /// `WIDTHxHEIGHT`.
+    Resolution,
+    /// A list of texts.
+    TextList,
+    /// One of the named models, or a file.
+    Model,
+}
+
+/// The value of a parameter that is not given.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ParamDefault {
+    /// The node does without.
+    None,
+    /// A flag.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A number.
+    Number(f64),
+    /// A text.
+    Text(&'static str),
+}
+
+impl ParamDefault {
+    /// As JSON; `None` if there is no default.
+    pub fn to_json(self) -> Option<Value> {
+        match self {
+            Self::None => None,
+            Self::Bool(value) => Some(value.into()),
+            Self::Integer(value) => Some(value.into()),
+            Self::Number(value) => Some(value.into()),
+            Self::Text(value) => Some(value.into()),
+        }
+    }
+}
+
+/// Models that `detect` knows by name.
+pub const MODELS: [&str; 2] = ["centerface", "yolox-nano"];
+
+const OUT_FRAMES: Port = Port {
+    name: "out",
+    summary: "Frames.",
+};
+const OUT_DETECTIONS: Port = Port {
+    name: "out",
+    summary: "The incoming frames, unchanged, with `detections` in their metadata.",
+};
+const IN_FRAMES: Port = Port {
+    name: "in",
+    summary: "Frames with a JPEG payload.",
+};
+const IN_ANY: Port = Port {
+    name: "in",
+    summary: "Any frames.",
+};
+
+/// Every built-in node, in the order of the reference.
+pub const BUILTINS: [Builtin; 5] = [PATTERN, VIDEO, MOTION, DETECT, LOG];
+
+/// A built-in node by name.
+pub fn builtin(name: &str) -> Option<&'static Builtin> {
+    BUILTINS.iter().find(|builtin| builtin.name == name)
+}
+
+const PATTERN: Builtin = Builtin {
+    name: "pattern",
+    summary: "A moving test card with a clock burned in. Needs no camera.",
+    inputs: &[],
+    outputs: &[OUT_FRAMES],
+    params: &[
+        Param {
+            name: "size",
+            kind: ParamKind::Resolution,
+            required: false,
+            default: ParamDefault::Text("640x480"),
+            summary: "Picture size.",
+        },
+        Param {
+            name: "fps",
+            kind: ParamKind::Integer { min: 1, max: 240 },
+            required: false,
+            default: ParamDefault::Integer(30),
+            summary: "Frames per second.",
+        },
+        Param {
+            name: "quality",
+            kind: ParamKind::Integer { min: 1, max: 100 },
+            required: false,
+            default: ParamDefault::Integer(80),
+            summary: "JPEG quality.",
+        },
+    ],
+};
+
+const VIDEO: Builtin = Builtin {
+    name: "video",
+    summary: "Frames of a clip, a camera or a network stream.",
+    inputs: &[],
+    outputs: &[OUT_FRAMES],
+    params: &[
+        Param {
+            name: "source",
+            kind: ParamKind::Text,
+            required: true,
+            default: ParamDefault::None,
+            summary: "A clip (`.avi` with MJPEG, `.mjpeg`), found in the asset folders if it is named \
+                      without a folder. Anything else (`/dev/video0`, `rtsp://…`, `.mp4`) is read \
+                      through `ffmpeg`, which has to be installed on the device.",
+        },
+        Param {
+            name: "loop",
+            kind: ParamKind::Bool,
+            required: false,
+            default: ParamDefault::Bool(true),
+            summary: "Whether a clip starts again at its end.",
+        },
+        Param {
+            name: "fps",
+            kind: ParamKind::Number {
+                min: 0.1,
+                max: 240.0,
+            },
+            required: false,
+            default: ParamDefault::None,
+            summary: "Frames per second; without it, the clip's own rate.",
+        },
+    ],
+};
+
+const MOTION: Builtin = Builtin {
+    name: "motion",
+    summary: "Marks what moves, without a model.",
+    inputs: &[IN_FRAMES],
+    outputs: &[OUT_DETECTIONS],
+    params: &[
+        Param {
+            name: "threshold",
+            kind: ParamKind::Number { min: 0.0, max: 1.0 },
+            required: false,
+            default: ParamDefault::Number(0.05),
+            summary: "Change of brightness that counts as motion, as a share of the full range.",
+        },
+        Param {
+            name: "min_area",
+            kind: ParamKind::Number { min: 0.0, max: 1.0 },
+            required: false,
+            default: ParamDefault::Number(0.001),
+            summary: "Smallest moving area, as a share of the picture.",
+        },
+    ],
+};
+
+const DETECT: Builtin = Builtin {
+    name: "detect",
+    summary: "Finds objects or faces with an ONNX model, on the CPU.",
+    inputs: &[IN_FRAMES],
+    outputs: &[OUT_DETECTIONS],
+    params: &[
+        Param {
+            name: "model",
+            kind: ParamKind::Model,
+            required: true,
+            default: ParamDefault::None,
+            summary: "`centerface` (faces), `yolox-nano` (80 kinds of objects), or the path of an \
+                      ONNX file of one of these families.",
+        },
+        Param {
+            name: "threshold",
+            kind: ParamKind::Number { min: 0.0, max: 1.0 },
+            required: false,
+            default: ParamDefault::Number(0.4),
+            summary: "Lowest score that is reported.",
+        },
+        Param {
+            name: "iou",
+            kind: ParamKind::Number { min: 0.0, max: 1.0 },
+            required: false,
+            default: ParamDefault::Number(0.45),
+            summary: "Overlap above which two boxes are taken for the same object.",
+        },
+        Param {
+            name: "threads",
+            kind: ParamKind::Integer { min: 0, max: 256 },
+            required: false,
+            default: ParamDefault::Integer(0),
+            summary: "Threads for the model; 0 lets the node choose.",
+        },
+        Param {
+            name: "labels",
+            kind: ParamKind::TextList,
+            required: false,
+            default: ParamDefault::None,
+            summary: "Only these labels are reported; without it, all.",
+        },
+    ],
+};
+
+const LOG: Builtin = Builtin {
+    name: "log",
+    summary: "Writes one line about the newest frame at an interval.",
+    inputs: &[IN_ANY],
+    outputs: &[],
+    params: &[Param {
+        name: "every_ms",
+        kind: ParamKind::Integer {
+            min: 1,
+            max: 3_600_000,
+        },
+        required: false,
+        default: ParamDefault::Integer(1000),
+        summary: "Milliseconds between two lines.",
+    }],
+};
+
+impl Builtin {
+    /// A parameter by name.
+    pub fn param(&self, name: &str) -> Option<&'static Param> {
+        self.params.iter().find(|param| param.name == name)
+    }
+
+    /// Parameters with the defaults filled in, in the order of the catalog.
+    pub fn with_defaults(&self, given: &Map<String, Value>) -> Map<String, Value> {
+        let mut all = Map::new();
+        for param in self.params {
+            let value = given
+                .get(param.name)
+                .cloned()
+                .or_else(|| param.default.to_json());
+            if let Some(value) = value {
+                all.insert(param.name.to_owned(), value);
+            }
+        }
+        for (name, value) in given {
+            all.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        all
+    }
+
+    /// Whether it reads from something that does not wait: a camera or a network stream.
+    pub(crate) fn is_live(&self, with: &Map<String, Value>) -> bool {
+        self.name == VIDEO.name
+            && with
+                .get("source")
+                .and_then(Value::as_str)
+                .is_some_and(|source| source.starts_with("/dev/") || source.contains("://"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_fits_its_own_parameter() {
+        for builtin in &BUILTINS {
+            for param in builtin.params {
+                if let Some(default) = param.default.to_json() {
+                    assert_eq!(
+                        check(param, &default),
+                        Ok(()),
+                        "{}.{}",
+                        builtin.name,
+                        param.name
+                    );
+                }
+                assert!(!(param.required && param.default != ParamDefault::None));
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_are_filled_in_and_given_values_win() {
+        let given = Map::from_iter([("fps".to_owned(), Value::from(5))]);
+        let all = PATTERN.with_defaults(&given);
+        assert_eq!(
+            Value::from(all),
+            serde_json::json!({"size": "640x480", "fps": 5, "quality": 80})
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! Checks one parameter value against its entry in the catalog.
+
+use serde_json::Value;
+
+use super::{MODELS, Param, ParamKind};
+use crate::{quantity, suggest, template};
+
+/// Why a value does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ParamError {
+    /// Stable word for programs.
+    pub(crate) code: &'static str,
+    /// What is wrong, without the parameter's name: `expected a whole number, found text`.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) hint: String,
+}
+
+/// Checks a value. A text with a template can be anything: its value is known on the device only.
+pub(crate) fn check(param: &Param, value: &Value) -> Result<(), ParamError> {
+    if value.as_str().is_some_and(template::has_template) {
+        return match param.kind {
+            ParamKind::Text | ParamKind::Model | ParamKind::Resolution => Ok(()),
+            kind => Err(wrong_type(kind, value)),
+        };
+    }
+    match (param.kind, value) {
+        (ParamKind::Bool, Value::Bool(_)) => Ok(()),
+        (ParamKind::Integer { min, max }, Value::Number(number)) => {
+            let Some(number) = number.as_i64() else {
+                return Err(wrong_type(param.kind, value));
+            };
+            in_range((min..=max).contains(&number), number, min, max)
+        }
+        (ParamKind::Number { min, max }, Value::Number(number)) => {
+            let number = number.as_f64().unwrap_or(f64::NAN);
+            in_range((min..=max).contains(&number), number, min, max)
+        }
+        (ParamKind::Text, Value::String(text)) => not_empty(text),
+        (ParamKind::Resolution, Value::String(text)) => match quantity::parse_resolution(text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ParamError {
+                code: "invalid-value",
+                message: format!("`{text}` is not a picture size: {error}"),
+                hint: format!(
+                    "write it like `640x480`; each side from 1 to {}",
+                    quantity::MAX_SIDE
+                ),
+            }),
+        },
+        (ParamKind::TextList, Value::Array(items)) => {
+            match items.iter().find(|item| !item.is_string()) {
+                None => Ok(()),
+                Some(item) => Err(wrong_type(ParamKind::Text, item)),
+            }
+        }
+        (ParamKind::Model, Value::String(text)) => model(text),
+        (kind, value) => Err(wrong_type(kind, value)),
+    }
+}
+
+fn in_range<T: std::fmt::Display>(fits: bool, value: T, min: T, max: T) -> Result<(), ParamError> {
+    if fits {
+        return Ok(());
+    }
+    Err(ParamError {
+        code: "out-of-range",
+        message: format!("{value} is out of range"),
+        hint: format!("it has to be from {min} to {max}"),
+    })
+}
+
+fn not_empty(text: &str) -> Result<(), ParamError> {
+    if !text.is_empty() {
+        return Ok(());
+    }
+    Err(ParamError {
+        code: "invalid-value",
+        message: "it is empty".to_owned(),
+        hint: String::new(),
+    })
+}
+
+fn model(text: &str) -> Result<(), ParamError> {
+    not_empty(text)?;
+    // A name with a folder or an extension is a file; only the device can tell whether it exists.
+    if MODELS.contains(&text) || text.contains(['/', '.']) {
+        return Ok(());
+    }
+    Err(ParamError {
+        code: "unknown-model",
+        message: format!("there is no model `{text}`"),
+        hint: suggest::hint(text, MODELS, "model"),
+    })
+}
+
+fn wrong_type(kind: ParamKind, value: &Value) -> ParamError {
+    let hint = match (kind, value) {
+        (ParamKind::Bool, Value::String(text)) => match text.to_ascii_lowercase().as_str() {
+            "yes" | "on" => "write `true`".to_owned(),
+            "no" | "off" => "write `false`".to_owned(),
+            _ => String::new(),
+        },
+        (ParamKind::Integer { .. } | ParamKind::Number { .. }, Value::String(text))
+            if text.parse::<f64>().is_ok() =>
+        {
+            format!("write it without quotes: {text}")
+        }
+        (ParamKind::Text, Value::Number(_) | Value::Bool(_)) => {
+            format!("put it in quotes: \"{value}\"")
+        }
+        (ParamKind::TextList, Value::String(text)) => format!("write a list: [{text}]"),
+        (ParamKind::Resolution, _) => "write it like `640x480`".to_owned(),
+        _ => String::new(),
+    };
+    ParamError {
+        code: "wrong-type",
+        message: format!("expected {}, found {}", kind.words(), words(value)),
+        hint,
+    }
+}
+
+impl ParamKind {
+    /// `a whole number`, for messages.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::Integer { .. } => "a whole number",
+            Self::Number { .. } => "a number",
+            Self::Text => "text",
+            Self::Resolution => "a picture size",
+            Self::TextList => "a list of texts",
+            Self::Model => "the name or the path of a model",
+        }
+    }
+}
+
+/// `a list`, for messages.
+fn words(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    }
+}

@@ -1,0 +1,88 @@
+//! From a manifest's text to a validated system, or to everything that is wrong with it. Never
+//! panics, whatever the text.
+
+use crate::{
+    decode,
+    problem::{Invalid, Problem, Severity},
+    source::{Mark, Source},
+    system::System,
+    validate, yaml,
+};
+
+/// Largest manifest, in bytes.
+pub const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
+/// Most problems reported at once.
+const MAX_PROBLEMS: usize = 100;
+
+/// A system that can be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    /// The system.
+    pub system: System,
+    /// What is allowed but worth a look.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads and validates a manifest. `file` is only shown in problems.
+pub fn parse(file: &str, text: &str) -> Result<Parsed, Invalid> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let masked = if text.len() <= MAX_MANIFEST_BYTES {
+        decode::mask_links(text)
+    } else {
+        "".into()
+    };
+    let source = Source::new(file, text);
+    let error = |code, mark, message: String, hint: String| Invalid {
+        problems: vec![source.problem(code, Severity::Error, mark, message, hint)],
+    };
+    if text.len() > MAX_MANIFEST_BYTES {
+        let message = format!(
+            "the manifest has {} bytes, more than {MAX_MANIFEST_BYTES}",
+            text.len()
+        );
+        return Err(error("too-large", Mark::default(), message, String::new()));
+    }
+    let tree = match yaml::read(&masked, &source) {
+        Ok(Some(tree)) => tree,
+        Ok(None) => {
+            return Err(error(
+                "empty",
+                Mark::default(),
+                "the manifest is empty".to_owned(),
+                "a system starts with `apiVersion: edgeflow.dev/v1` and `kind: System`".to_owned(),
+            ));
+        }
+        Err(bad) => return Err(error(bad.code, bad.mark, bad.message, bad.hint)),
+    };
+    let decoded = decode::decode(&tree, &source);
+    let mut problems = decoded.problems;
+    if let Some(system) = &decoded.system {
+        problems.extend(validate::validate(system, &decoded.marks, &source));
+    }
+    problems.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
+    match decoded.system {
+        Some(system) if !problems.iter().any(Problem::is_error) => Ok(Parsed {
+            system,
+            warnings: problems,
+        }),
+        _ => Err(Invalid {
+            problems: limited(problems, &source),
+        }),
+    }
+}
+
+/// Keeps the first problems and says how many were left out.
+fn limited(mut problems: Vec<Problem>, source: &Source<'_>) -> Vec<Problem> {
+    let more = problems.len().saturating_sub(MAX_PROBLEMS);
+    if more > 0 {
+        problems.truncate(MAX_PROBLEMS);
+        problems.push(source.problem(
+            "more-problems",
+            Severity::Error,
+            Mark::default(),
+            format!("{more} more problems are not shown"),
+            "",
+        ));
+    }
+    problems
+}
