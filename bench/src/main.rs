@@ -1,2 +1,37 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask bench NAME`: one measurement, in a release build. Each ends with one line of JSON,
+//! `{"bench": NAME, "rows": [...]}`, that a program can read; docs/performance.md holds the figures.
+
+mod apply;
+mod footprint;
+mod hop;
+mod inference;
+mod report;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+Usage: cargo xtask bench NAME
+
+  apply       from `apply` to running, and to the first frame at a browser's socket
+  footprint   memory of an idle agent and control plane, sizes of the programs
+  hop         latency and throughput of a link between two processes
+  inference   the detect node against the bare runtime on the same model
+";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = args.split_first() else {
+        bail!("{HELP}");
+    };
+    match name.as_str() {
+        "apply" => apply::run(rest),
+        "footprint" => footprint::run(rest),
+        "hop" => hop::run(rest),
+        "inference" => inference::run(rest),
+        "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => bail!("no benchmark `{other}`\n{HELP}"),
+    }
+}

@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Nothing: this crate is its tests. The harness is `edgeflow-testkit`.

@@ -1,4 +1,7 @@
-//! `cargo xtask web`: the dashboard's committed `web/dist`, built from `web/src`.
+//! `cargo xtask web`: the dashboard's committed files: its client, `web/src/gen`, from the protos,
+//! and `web/dist`, built from `web/src`.
+
+use std::path::Path;
 
 use anyhow::{Result, bail};
 
@@ -6,18 +9,26 @@ use crate::{compare, process, repo};
 
 pub(crate) fn run(check: bool) -> Result<()> {
     install()?;
-    let generated = repo::target_dir()?.join("web-dist");
-    compare::fresh_dir(&generated)?;
+    let client = repo::target_dir()?.join("web-gen");
+    compare::fresh_dir(&client)?;
+    process::run(npm().args(["run", "gen", "--", "-o"]).arg(&client))?;
+    settle("web/src/gen", &client.join("src/gen"), check)?;
+    let dist = repo::target_dir()?.join("web-dist");
+    compare::fresh_dir(&dist)?;
     process::run(
         npm()
             .args(["run", "build", "--", "--emptyOutDir", "--outDir"])
-            .arg(&generated),
+            .arg(&dist),
     )?;
-    let committed = repo::root().join("web/dist");
+    settle("web/dist", &dist, check)
+}
+
+fn settle(committed: &str, generated: &Path, check: bool) -> Result<()> {
+    let committed = repo::root().join(committed);
     if check {
-        compare::same(&committed, &generated, "web")
+        compare::same(&committed, generated, "web")
     } else {
-        compare::replace(&committed, &generated)
+        compare::replace(&committed, generated)
     }
 }
 

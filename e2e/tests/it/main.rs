@@ -1,0 +1,12 @@
+//! The real programs, end to end. A test names what a user is promised; the harness that starts,
+//! waits and kills is `edgeflow-testkit`. Run with `cargo xtask test`, which builds everything and
+//! gets the model and the clip first.
+
+mod apply;
+mod browser;
+mod cli;
+mod failures;
+mod local;
+mod manifests;
+mod survival;
+mod tokens;
