@@ -1,6 +1,10 @@
 //! The `edgeflow.v1` protocol: generated messages, clients and servers, and nothing else that
 //! a daemon or tool could disagree on. Regenerate with `cargo xtask codegen`.
 
+mod token;
+
+pub use token::{JoinToken, JoinTokenError};
+
 /// Package `edgeflow.v1`.
 #[allow(
     clippy::all,

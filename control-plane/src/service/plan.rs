@@ -1,0 +1,141 @@
+//! What an apply would change, in nodes, links and per device. Changes nothing.
+
+use std::collections::BTreeSet;
+
+use edgeflow_proto::v1::{self, ChangeAction};
+use edgeflow_spec::{
+    Assignment, System,
+    plan::{Action, diff, diff_assignments, manifest_diff},
+    problem::Problem,
+};
+
+use super::{SystemState, World, assignments::render_device};
+use crate::fleet::Fleet;
+
+/// A plan, and warnings that only the devices show.
+pub(super) struct Planned {
+    pub(super) plan: v1::Plan,
+    pub(super) missing_labels: Vec<String>,
+}
+
+/// Compares the world with the one to come, as far as `name` is concerned.
+pub(super) fn plan(fleet: &Fleet, before: &World, after: &World, name: &str) -> Planned {
+    let old = before.systems.get(name);
+    let new = after.systems.get(name);
+    let spec = |system: &SystemState| -> System { system.spec.clone() };
+    let changes = diff(old.map(|s| &s.spec), new.map(|s| spec(s)).as_ref());
+    let ids: BTreeSet<String> = before
+        .devices_of(name)
+        .union(&after.devices_of(name))
+        .cloned()
+        .collect();
+    let mut missing_labels = BTreeSet::new();
+    let mut devices = Vec::new();
+    for id in &ids {
+        let Some(device) = after.devices.get(id) else {
+            continue;
+        };
+        let Some(rendered) = render_device(after, id) else {
+            continue;
+        };
+        for missing in &rendered.missing_labels {
+            if missing.system == name {
+                missing_labels.insert(format!(
+                    "device {} has no label {}, which node {} uses; it gets an empty text",
+                    device.row.name, missing.label, missing.node
+                ));
+            }
+        }
+        let instances = diff_assignments(
+            &only(&device.desired, name),
+            &only(&rendered.assignment, name),
+        );
+        devices.push(v1::DevicePlan {
+            device_id: id.clone(),
+            device_name: device.row.name.clone(),
+            online: fleet.live(id).online,
+            instances: instances
+                .into_iter()
+                .map(|change| v1::InstanceChange {
+                    instance: change.instance,
+                    action: action(change.action).into(),
+                    reason: change.reason,
+                })
+                .collect(),
+        });
+    }
+    devices.sort_by(|left, right| left.device_name.cmp(&right.device_name));
+    let text = |system: Option<&std::sync::Arc<SystemState>>| {
+        system.map(|s| s.row.manifest.clone()).unwrap_or_default()
+    };
+    let plan = v1::Plan {
+        nodes: changes
+            .nodes
+            .into_iter()
+            .map(|change| v1::NodeChange {
+                node: change.node,
+                action: action(change.action).into(),
+                details: change.details,
+            })
+            .collect(),
+        links: changes
+            .links
+            .into_iter()
+            .map(|change| v1::LinkChange {
+                id: change.id,
+                action: action(change.action).into(),
+                qos: qos_word(change.qos).to_owned(),
+                transport: change.transport,
+                transport_reason: change.transport_reason,
+            })
+            .collect(),
+        devices,
+        manifest_diff: manifest_diff(&text(old), &text(new)),
+    };
+    Planned {
+        plan,
+        missing_labels: missing_labels.into_iter().collect(),
+    }
+}
+
+/// A problem as clients get it.
+pub(super) fn problem_message(problem: Problem) -> v1::Problem {
+    v1::Problem {
+        code: problem.code,
+        severity: problem.severity.as_str().to_owned(),
+        message: problem.message,
+        hint: problem.hint,
+        file: problem.file,
+        line: problem.line,
+        column: problem.column,
+        length: problem.length,
+        source_line: problem.source_line,
+    }
+}
+
+pub(super) fn qos_word(mode: edgeflow_spec::QosMode) -> &'static str {
+    match mode {
+        edgeflow_spec::QosMode::Realtime => "realtime",
+        edgeflow_spec::QosMode::Durable => "durable",
+    }
+}
+
+fn only(assignment: &Assignment, system: &str) -> Assignment {
+    Assignment {
+        instances: assignment
+            .instances
+            .iter()
+            .filter(|instance| instance.system == system)
+            .cloned()
+            .collect(),
+    }
+}
+
+fn action(action: Action) -> ChangeAction {
+    match action {
+        Action::Keep => ChangeAction::Keep,
+        Action::Add => ChangeAction::Add,
+        Action::Change => ChangeAction::Change,
+        Action::Remove => ChangeAction::Remove,
+    }
+}

@@ -1,0 +1,405 @@
+//! Systems: apply, roll back, delete, show. Every accepted change makes an immutable revision.
+
+use std::sync::Arc;
+
+use edgeflow_proto::v1::{self, ApplyOutcome};
+use edgeflow_spec::{System, assignment::Program, problem::Problem};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Mutation, Service, ServiceError, SystemState, World,
+    plan::{self, problem_message, qos_word},
+    status::system_status,
+};
+use crate::{
+    clock::now_ms,
+    pki::hex,
+    store::{EventRow, SystemRow},
+};
+
+/// Systems that may exist.
+const MAX_SYSTEMS: usize = 1_000;
+/// Biggest manifest.
+const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
+/// Revisions that a listing shows.
+const MAX_LISTED_REVISIONS: u32 = 1_000;
+
+/// What to apply.
+#[derive(Clone, Debug, Default)]
+pub struct ApplyRequest {
+    /// The YAML.
+    pub manifest: String,
+    /// Its file, for problems.
+    pub file: String,
+    /// What the caller has seen.
+    pub etag: Etag,
+    /// Only plan.
+    pub dry_run: bool,
+}
+
+/// The state that a caller's change is meant for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Etag {
+    /// Whatever there is.
+    #[default]
+    Any,
+    /// This one only.
+    Exactly(String),
+}
+
+impl From<String> for Etag {
+    fn from(text: String) -> Self {
+        if text.is_empty() {
+            Self::Any
+        } else {
+            Self::Exactly(text)
+        }
+    }
+}
+
+impl Etag {
+    fn check(&self, name: &str, current: Option<&Arc<SystemState>>) -> Result<(), ServiceError> {
+        match (self, current) {
+            (Self::Any, _) => Ok(()),
+            (Self::Exactly(etag), Some(system)) if *etag == system.row.etag => Ok(()),
+            (Self::Exactly(_), Some(system)) => Err(ServiceError::Stale(format!(
+                "system {name} has changed since you looked: it is at revision {} now; look again with `edgeflow plan`",
+                system.row.revision
+            ))),
+            (Self::Exactly(_), None) => Err(ServiceError::Stale(format!(
+                "system {name} is gone; apply without an etag to create it"
+            ))),
+        }
+    }
+}
+
+impl Service {
+    /// Validates, plans and, unless it is a dry run, makes a new revision.
+    pub async fn apply(
+        &self,
+        request: ApplyRequest,
+    ) -> Result<v1::ApplySystemResponse, ServiceError> {
+        if request.manifest.len() > MAX_MANIFEST_BYTES {
+            return Err(ServiceError::Limit(format!(
+                "a manifest has {MAX_MANIFEST_BYTES} bytes at most"
+            )));
+        }
+        let file = if request.file.is_empty() {
+            "-"
+        } else {
+            &request.file
+        };
+        let parsed = match edgeflow_spec::parse(file, &request.manifest) {
+            Ok(parsed) => parsed,
+            Err(invalid) => return Ok(rejected(invalid.problems, request.dry_run)),
+        };
+        self.commit_system(parsed.system, parsed.warnings, "apply".to_owned(), request)
+            .await
+    }
+
+    /// Makes a new revision with the content of an earlier one. 0: the one before the current.
+    pub async fn rollback(
+        &self,
+        name: &str,
+        revision: u64,
+        etag: Etag,
+    ) -> Result<v1::ApplySystemResponse, ServiceError> {
+        let current = self.system(name)?.row.revision;
+        let number = if revision == 0 {
+            current.saturating_sub(1)
+        } else {
+            revision
+        };
+        if number == 0 {
+            return Err(ServiceError::Precondition(format!(
+                "system {name} is at its first revision; there is nothing to roll back to"
+            )));
+        }
+        let row = self.store.revision(name, number).await?.ok_or_else(|| {
+            ServiceError::NotFound(format!(
+                "system {name} has no revision {number}; see `edgeflow history {name}`"
+            ))
+        })?;
+        let file = format!("{name}@{number}");
+        let parsed = match edgeflow_spec::parse(&file, &row.manifest) {
+            Ok(parsed) => parsed,
+            Err(invalid) => return Ok(rejected(invalid.problems, false)),
+        };
+        let request = ApplyRequest {
+            manifest: row.manifest,
+            file,
+            etag,
+            dry_run: false,
+        };
+        let cause = format!("rollback to {number}");
+        self.commit_system(parsed.system, parsed.warnings, cause, request)
+            .await
+    }
+
+    async fn commit_system(
+        &self,
+        spec: System,
+        warnings: Vec<Problem>,
+        cause: String,
+        request: ApplyRequest,
+    ) -> Result<v1::ApplySystemResponse, ServiceError> {
+        let name = spec.metadata.name.clone();
+        // A dry run takes no turn and no transaction: it works while the disk is full.
+        let mutation = if request.dry_run {
+            None
+        } else {
+            Some(self.mutate().await?)
+        };
+        let before = self.world();
+        let current = before.systems.get(&name);
+        request.etag.check(&name, current)?;
+        if current.is_none() && before.systems.len() >= MAX_SYSTEMS {
+            return Err(ServiceError::Limit(format!(
+                "there are {MAX_SYSTEMS} systems already"
+            )));
+        }
+        let mut problems: Vec<_> = warnings.into_iter().map(problem_message).collect();
+        let outcome = match current {
+            None => ApplyOutcome::Created,
+            Some(current) if current.spec == spec => ApplyOutcome::Unchanged,
+            Some(_) => ApplyOutcome::Updated,
+        };
+        if outcome == ApplyOutcome::Unchanged {
+            let planned = plan::plan(&self.fleet, &before, &before, &name);
+            return Ok(v1::ApplySystemResponse {
+                outcome: outcome.into(),
+                problems,
+                plan: Some(planned.plan),
+                system: current.map(|system| self.system_message(&before, system)),
+                dry_run: request.dry_run,
+            });
+        }
+        let row = next_row(&name, current, request.manifest);
+        let state = Arc::new(SystemState { row, spec });
+        let mut after = World::clone(&before);
+        after.systems.insert(name.clone(), Arc::clone(&state));
+        let planned = plan::plan(&self.fleet, &before, &after, &name);
+        problems.extend(planned.missing_labels.into_iter().map(label_warning));
+        if let Some(mutation) = mutation {
+            mutation.store_system(&state, &cause).await?;
+        }
+        let world = if request.dry_run {
+            Arc::new(after)
+        } else {
+            self.world()
+        };
+        Ok(v1::ApplySystemResponse {
+            outcome: outcome.into(),
+            problems,
+            plan: Some(planned.plan),
+            system: Some(self.system_message(&world, &state)),
+            dry_run: request.dry_run,
+        })
+    }
+
+    /// Removes a system from every device, with its revisions.
+    pub async fn delete_system(&self, name: &str, etag: Etag) -> Result<(), ServiceError> {
+        let mut mutation = self.mutate().await?;
+        let current = mutation.world.systems.get(name);
+        if current.is_none() {
+            return Err(no_system(name));
+        }
+        etag.check(name, current)?;
+        let devices: Vec<String> = mutation.world.devices_of(name).into_iter().collect();
+        mutation.write.delete_system(name).await?;
+        mutation.world.systems.remove(name);
+        mutation.render(&devices).await?;
+        let message = format!("{name} was deleted from {} devices", devices.len());
+        mutation
+            .event(system_event(name, "SystemDeleted", message))
+            .await?;
+        mutation.commit().await?;
+        tracing::info!(system = name, "system deleted");
+        Ok(())
+    }
+
+    /// One system.
+    pub fn system(&self, name: &str) -> Result<Arc<SystemState>, ServiceError> {
+        self.world()
+            .systems
+            .get(name)
+            .cloned()
+            .ok_or_else(|| no_system(name))
+    }
+
+    /// One system as people see it.
+    pub fn system_view(&self, name: &str) -> Result<v1::System, ServiceError> {
+        let world = self.world();
+        let system = world.systems.get(name).ok_or_else(|| no_system(name))?;
+        Ok(self.system_message(&world, system))
+    }
+
+    /// Every system, by name.
+    pub fn system_views(&self) -> Vec<v1::System> {
+        let world = self.world();
+        world
+            .systems
+            .values()
+            .map(|system| self.system_message(&world, system))
+            .collect()
+    }
+
+    /// Revisions, newest first.
+    pub async fn revisions(&self, name: &str) -> Result<Vec<v1::Revision>, ServiceError> {
+        let current = self.system(name)?.row.revision;
+        let rows = self.store.revisions(name, MAX_LISTED_REVISIONS).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| v1::Revision {
+                number: row.number,
+                manifest: row.manifest,
+                created_unix_ms: row.created_ms,
+                cause: row.cause,
+                current: row.number == current,
+            })
+            .collect())
+    }
+
+    fn system_message(&self, world: &World, system: &SystemState) -> v1::System {
+        let matching = world
+            .devices
+            .values()
+            .filter(|device| system.matches(device))
+            .map(|device| (&**device, self.fleet.live(&device.row.id)));
+        let status = system_status(system, matching);
+        let spec = &system.spec;
+        v1::System {
+            name: system.row.name.clone(),
+            labels: spec.metadata.labels.clone().into_iter().collect(),
+            revision: system.row.revision,
+            etag: system.row.etag.clone(),
+            manifest: system.row.manifest.clone(),
+            created_unix_ms: system.row.created_ms,
+            updated_unix_ms: system.row.updated_ms,
+            nodes: nodes(spec),
+            links: links(spec),
+            views: spec.views.clone(),
+            status: Some(status),
+            selector: spec.devices.to_string(),
+        }
+    }
+}
+
+impl Mutation<'_> {
+    async fn store_system(
+        mut self,
+        state: &Arc<SystemState>,
+        cause: &str,
+    ) -> Result<(), ServiceError> {
+        let name = &state.row.name;
+        let mut devices = self.world.devices_of(name);
+        self.write.put_system(&state.row, cause).await?;
+        self.world.systems.insert(name.clone(), Arc::clone(state));
+        devices.extend(self.world.devices_of(name));
+        let devices: Vec<String> = devices.into_iter().collect();
+        self.render(&devices).await?;
+        let message = format!("revision {} ({cause})", state.row.revision);
+        self.event(system_event(name, "SystemApplied", message))
+            .await?;
+        let revision = state.row.revision;
+        self.commit().await?;
+        tracing::info!(system = %name, revision, devices = devices.len(), "system applied");
+        Ok(())
+    }
+}
+
+fn next_row(name: &str, current: Option<&Arc<SystemState>>, manifest: String) -> SystemRow {
+    let now_ms = now_ms();
+    let revision = current.map_or(1, |system| system.row.revision + 1);
+    let created_ms = current.map_or(now_ms, |system| system.row.created_ms);
+    let mut digest = Sha256::new();
+    digest.update(name.as_bytes());
+    digest.update(revision.to_le_bytes());
+    digest.update(now_ms.to_le_bytes());
+    digest.update(manifest.as_bytes());
+    SystemRow {
+        name: name.to_owned(),
+        revision,
+        etag: format!("{revision}-{}", &hex(&digest.finalize())[..12]),
+        manifest,
+        created_ms,
+        updated_ms: now_ms,
+    }
+}
+
+fn nodes(spec: &System) -> Vec<v1::NodeInfo> {
+    spec.nodes
+        .iter()
+        .map(|(name, node)| {
+            let (uses, run) = match &node.program {
+                Program::Builtin(name) => (name.clone(), Vec::new()),
+                Program::Command(command) => (String::new(), command.clone()),
+            };
+            v1::NodeInfo {
+                name: name.clone(),
+                uses,
+                run,
+                replicas: node.replicas,
+                inputs: node.input_ports(),
+                outputs: node.output_ports(),
+                params_json: serde_json::to_string(&node.with).unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+fn links(spec: &System) -> Vec<v1::LinkInfo> {
+    spec.links
+        .iter()
+        .map(|link| {
+            let transport = edgeflow_spec::plan::transport(link);
+            v1::LinkInfo {
+                id: link.id(),
+                from: link.from.node.clone(),
+                from_port: link.from.port.clone(),
+                to: link.to.node.clone(),
+                to_port: link.to.port.clone(),
+                qos: qos_word(link.qos.mode).to_owned(),
+                transport: transport.name.to_string(),
+                transport_reason: transport.reason.to_string(),
+            }
+        })
+        .collect()
+}
+
+fn rejected(problems: Vec<Problem>, dry_run: bool) -> v1::ApplySystemResponse {
+    v1::ApplySystemResponse {
+        outcome: ApplyOutcome::Rejected.into(),
+        problems: problems.into_iter().map(problem_message).collect(),
+        plan: None,
+        system: None,
+        dry_run,
+    }
+}
+
+fn label_warning(message: String) -> v1::Problem {
+    v1::Problem {
+        code: "missing-label".to_owned(),
+        severity: "warning".to_owned(),
+        message,
+        hint: "set it with `edgeflow label`".to_owned(),
+        length: 1,
+        ..v1::Problem::default()
+    }
+}
+
+fn system_event(name: &str, reason: &str, message: String) -> EventRow {
+    EventRow {
+        severity: "info".to_owned(),
+        reason: reason.to_owned(),
+        message,
+        system: name.to_owned(),
+        ..EventRow::default()
+    }
+}
+
+pub(super) fn no_system(name: &str) -> ServiceError {
+    ServiceError::NotFound(format!(
+        "there is no system {name}; see `edgeflow get systems`"
+    ))
+}

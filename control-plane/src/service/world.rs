@@ -1,0 +1,200 @@
+//! The durable state in memory: what the store holds, parsed. Never changed in place; a mutation
+//! clones it (the entries are shared), commits, and puts the clone in its place.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use edgeflow_proto::v1;
+use edgeflow_spec::{
+    Assignment, System,
+    device::{DevicePlace, Facts},
+    render::PlacedSystem,
+};
+
+use crate::store::{AssignmentRow, DeviceRow, Store, StoreError, SystemRow};
+
+/// Every system and device.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// By name.
+    pub systems: BTreeMap<String, Arc<SystemState>>,
+    /// By id.
+    pub devices: BTreeMap<String, Arc<DeviceState>>,
+}
+
+/// A system with its parsed manifest.
+#[derive(Clone, Debug)]
+pub struct SystemState {
+    /// As stored.
+    pub row: SystemRow,
+    /// As parsed.
+    pub spec: System,
+}
+
+/// A device with its desired state.
+#[derive(Clone, Debug)]
+pub struct DeviceState {
+    /// As stored.
+    pub row: DeviceRow,
+    /// Valid certificates: serial number to end, unix milliseconds.
+    pub certificates: BTreeMap<String, i64>,
+    /// As stored; generation 0 when nothing was rendered yet.
+    pub assignment: AssignmentRow,
+    /// The assignment's body.
+    pub desired: Arc<Assignment>,
+    /// Name and labels, facts included: what selectors and templates see.
+    pub place: DevicePlace,
+}
+
+impl SystemState {
+    /// Whether a device has to run the system.
+    pub fn matches(&self, device: &DeviceState) -> bool {
+        self.spec.devices.matches(&device.place.labels)
+    }
+
+    /// For the renderer.
+    pub fn placed(&self) -> PlacedSystem<'_> {
+        PlacedSystem {
+            system: &self.spec,
+            revision: self.row.revision,
+        }
+    }
+}
+
+impl DeviceState {
+    /// A device that has no assignment yet.
+    pub fn new(row: DeviceRow) -> Self {
+        let place = place(&row);
+        Self {
+            assignment: AssignmentRow {
+                device_id: row.id.clone(),
+                generation: 0,
+                hash: String::new(),
+                body: Vec::new(),
+            },
+            certificates: BTreeMap::new(),
+            desired: Arc::default(),
+            place,
+            row,
+        }
+    }
+
+    /// The same device with other labels, facts or name.
+    pub fn with_row(&self, row: DeviceRow) -> Self {
+        Self {
+            place: place(&row),
+            row,
+            ..self.clone()
+        }
+    }
+
+    /// The assignment as the agent gets it.
+    pub fn assignment_message(&self) -> v1::Assignment {
+        v1::Assignment {
+            generation: self.assignment.generation,
+            hash: self.assignment.hash.clone(),
+            body: self.assignment.body.clone(),
+        }
+    }
+
+    /// Instances of one system that the device has to run.
+    pub fn instances_of<'a>(
+        &'a self,
+        system: &'a str,
+    ) -> impl Iterator<Item = &'a edgeflow_spec::assignment::Instance> {
+        self.desired
+            .instances
+            .iter()
+            .filter(move |instance| instance.system == system)
+    }
+}
+
+impl World {
+    /// Reads everything.
+    pub async fn load(store: &Store) -> Result<Self, StoreError> {
+        let mut world = Self::default();
+        for row in store.systems().await? {
+            // It was valid when it was stored. A version that no longer reads it must not start
+            // and stop what runs.
+            let spec = edgeflow_spec::parse(&row.name, &row.manifest)
+                .map_err(|_| StoreError::Damaged("manifest"))?
+                .system;
+            world
+                .systems
+                .insert(row.name.clone(), Arc::new(SystemState { row, spec }));
+        }
+        let mut devices: BTreeMap<String, DeviceState> = store
+            .devices()
+            .await?
+            .into_iter()
+            .map(|row| (row.id.clone(), DeviceState::new(row)))
+            .collect();
+        for row in store.certificates().await? {
+            if let Some(device) = devices.get_mut(&row.device_id) {
+                device.certificates.insert(row.serial, row.expires_ms);
+            }
+        }
+        for row in store.assignments().await? {
+            if let Some(device) = devices.get_mut(&row.device_id) {
+                let desired = Assignment::from_body(&row.body)
+                    .map_err(|_| StoreError::Damaged("assignment"))?;
+                device.desired = Arc::new(desired);
+                device.assignment = row;
+            }
+        }
+        world.devices = devices
+            .into_iter()
+            .map(|(id, device)| (id, Arc::new(device)))
+            .collect();
+        Ok(world)
+    }
+
+    /// A device by id or name.
+    pub fn device(&self, id_or_name: &str) -> Option<&Arc<DeviceState>> {
+        self.devices.get(id_or_name).or_else(|| {
+            self.devices
+                .values()
+                .find(|device| device.row.name == id_or_name)
+        })
+    }
+
+    /// Devices that run a system or have to.
+    pub fn devices_of(&self, system: &str) -> BTreeSet<String> {
+        let state = self.systems.get(system);
+        self.devices
+            .values()
+            .filter(|device| {
+                state.is_some_and(|state| state.matches(device))
+                    || device.instances_of(system).next().is_some()
+            })
+            .map(|device| device.row.id.clone())
+            .collect()
+    }
+}
+
+fn place(row: &DeviceRow) -> DevicePlace {
+    let facts = &row.facts;
+    let mut labels = row.labels.clone();
+    let measured = Facts {
+        arch: facts.arch.clone(),
+        os: facts.os.clone(),
+        model: facts.model.clone(),
+        cpus: facts.cpus,
+        memory_bytes: facts.memory_bytes,
+        cameras: facts.cameras.len(),
+        accelerators: facts
+            .accelerators
+            .iter()
+            .map(|accelerator| accelerator.kind.clone())
+            .collect(),
+    };
+    // Facts win over labels of the same name.
+    labels.extend(measured.labels());
+    DevicePlace {
+        id: row.id.clone(),
+        name: row.name.clone(),
+        labels,
+    }
+}
