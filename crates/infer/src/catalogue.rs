@@ -44,7 +44,7 @@ pub const CATALOGUE: &[Entry] = &[
         decoder: DecoderKind::CenterFace,
         input: InputSize::Multiple {
             multiple: 32,
-            longest: 640,
+            longest: 512,
         },
         order: ChannelOrder::Rgb,
         labels: &["face"],

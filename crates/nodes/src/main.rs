@@ -1,2 +1,71 @@
-//! Placeholder.
-fn main() {}
+//! `edgeflow-nodes`: the built-in nodes as one program. The agent starts `edgeflow-nodes run NAME`
+//! for each instance. Only wires commands to the files that do the work.
+
+mod clip;
+mod detect;
+mod list;
+mod log;
+mod model;
+mod motion;
+mod pattern;
+mod video;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// EdgeFlow's built-in nodes.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node; agents do this.
+    Run {
+        /// The node.
+        #[arg(value_enum)]
+        node: list::Builtin,
+    },
+    /// List the nodes.
+    List {
+        /// How to print.
+        #[arg(short, long, value_enum, default_value_t = list::Format::Table)]
+        output: list::Format,
+    },
+    /// Look after model files.
+    #[command(subcommand)]
+    Model(model::Command),
+    /// Make an MJPEG clip that moves slowly over pictures.
+    #[command(hide = true)]
+    Clip(clip::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run { node } => return run(node),
+        Command::List { output } => list::print(output),
+        Command::Model(command) => model::run(&command),
+        Command::Clip(args) => clip::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(node: list::Builtin) -> ExitCode {
+    match node {
+        list::Builtin::Pattern => edgeflow::run_source::<pattern::Pattern>(),
+        list::Builtin::Video => edgeflow::run_source::<video::Video>(),
+        list::Builtin::Motion => edgeflow::run_node::<motion::Motion>(),
+        list::Builtin::Detect => edgeflow::run_node::<detect::Detect>(),
+        list::Builtin::Log => edgeflow::run_node::<log::Log>(),
+    }
+}

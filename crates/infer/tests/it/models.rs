@@ -99,10 +99,10 @@ fn check(model: &str, file: &str, label: &str, expected: Detection) {
 fn centerface_finds_the_face() {
     let face = Detection {
         score: 0.7,
-        x: 176.0,
-        y: 64.0,
-        w: 96.0,
-        h: 130.0,
+        x: 181.0,
+        y: 58.0,
+        w: 89.0,
+        h: 120.0,
         ..Detection::default()
     };
     check("centerface", "centerface.onnx", "face", face);
@@ -112,10 +112,10 @@ fn centerface_finds_the_face() {
 fn yolox_finds_the_person() {
     let person = Detection {
         score: 0.8,
-        x: 20.0,
-        y: 2.0,
-        w: 430.0,
-        h: 508.0,
+        x: 12.0,
+        y: 20.0,
+        w: 357.0,
+        h: 487.0,
         ..Detection::default()
     };
     check("yolox-nano", "yolox_nano.onnx", "person", person);

@@ -1,0 +1,218 @@
+//! `detect`: finds objects with a model. The frame goes on as it came, with `detections` in its
+//! metadata.
+
+use edgeflow::{Context, Detection, Input, Node, NodeError, Outputs, tracing};
+use edgeflow_infer::{Detector, Options};
+use serde::Deserialize;
+
+use crate::motion::expect_jpeg;
+
+/// Parameters of `detect`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Params {
+    model: String,
+    #[serde(default = "default_threshold")]
+    threshold: f32,
+    #[serde(default = "default_iou")]
+    iou: f32,
+    #[serde(default)]
+    threads: usize,
+    #[serde(default)]
+    labels: Option<Vec<String>>,
+}
+
+fn default_threshold() -> f32 {
+    Options::default().threshold
+}
+
+fn default_iou() -> f32 {
+    Options::default().iou
+}
+
+/// The node.
+#[derive(Debug)]
+pub(crate) struct Detect {
+    detector: Detector,
+    labels: Option<Vec<String>>,
+}
+
+impl Node for Detect {
+    type Params = Params;
+
+    fn setup(ctx: &mut Context, params: Params) -> Result<Self, NodeError> {
+        for (name, value) in [("threshold", params.threshold), ("iou", params.iou)] {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(NodeError::new(format!(
+                    "parameter `{name}`: {value} is not from 0 to 1"
+                )));
+            }
+        }
+        let options = Options {
+            threshold: params.threshold,
+            iou: params.iou,
+            threads: params.threads,
+        };
+        let detector = Detector::load(&params.model, ctx.asset_dirs(), options)?;
+        check_labels(&detector, params.labels.as_deref().unwrap_or_default())?;
+        let (family, runtime) = detector.kind();
+        let path = detector.path().display();
+        tracing::info!(model = detector.name(), %path, family, runtime, "model loaded");
+        Ok(Self {
+            detector,
+            labels: params.labels,
+        })
+    }
+
+    fn process(&mut self, input: Input, out: &mut Outputs) -> Result<(), NodeError> {
+        let mut frame = input.frame;
+        expect_jpeg("detect", frame.header.codec)?;
+        let found = self.detector.detect_jpeg(&frame.payload)?.to_vec();
+        let wanted = |label: &str| match &self.labels {
+            Some(labels) => labels.iter().any(|wanted| wanted == label),
+            None => true,
+        };
+        let mut detections = Vec::with_capacity(found.len());
+        for found in found {
+            let label = self.detector.label(found.class);
+            if wanted(&label) {
+                detections.push(Detection {
+                    label: label.into_owned(),
+                    score: found.score,
+                    x: found.x,
+                    y: found.y,
+                    w: found.w,
+                    h: found.h,
+                });
+            }
+        }
+        let mut meta = frame.read_meta()?;
+        meta.set_detections(&detections)?;
+        frame.set_meta(&meta);
+        tracing::debug!(timings = ?self.detector.timings(), detections = detections.len(), "frame done");
+        out.send("out", frame)
+    }
+}
+
+/// A filter for a class that the model does not have would silently find nothing.
+fn check_labels(detector: &Detector, wanted: &[String]) -> Result<(), NodeError> {
+    let known = detector.labels();
+    let unknown = wanted.iter().find(|label| !known.contains(&label.as_str()));
+    match unknown {
+        Some(label) if !known.is_empty() => Err(NodeError::new(format!(
+            "parameter `labels`: model `{}` has no class `{label}`; it has {}",
+            detector.name(),
+            known.join(", ")
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeflow::testing::{Fixture, Setup, node};
+    use edgeflow::{Codec, Frame};
+    use edgeflow_capture::pattern::TestCard;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn setup() -> Setup {
+        let dirs = std::env::var_os("EDGEFLOW_TEST_ASSETS").unwrap_or_default();
+        Setup {
+            asset_dirs: std::env::split_paths(&dirs).collect(),
+            ..Setup::default()
+        }
+    }
+
+    /// A detector with the real model, where it is at hand.
+    fn detect(params: Value) -> Option<Fixture<Detect>> {
+        let dirs = setup().asset_dirs;
+        if !dirs.iter().any(|dir| dir.join("centerface.onnx").is_file()) {
+            eprintln!("skipped: centerface.onnx is in no folder of EDGEFLOW_TEST_ASSETS");
+            return None;
+        }
+        Some(node(&setup(), params).unwrap())
+    }
+
+    #[test]
+    fn a_missing_model_is_explained() {
+        let error = node::<Detect>(&Setup::default(), json!({"model": "centerface"})).unwrap_err();
+        assert!(
+            error
+                .chain()
+                .starts_with("model `centerface` not found: looked for")
+        );
+        let params = json!({"model": "centerface", "threshold": 2.0});
+        let error = node::<Detect>(&Setup::default(), params).unwrap_err();
+        assert_eq!(error.chain(), "parameter `threshold`: 2 is not from 0 to 1");
+    }
+
+    #[test]
+    fn a_face_is_found_and_the_payload_is_untouched() {
+        let Some(mut fixture) = detect(json!({"model": "centerface"})) else {
+            return;
+        };
+        let dirs = setup().asset_dirs;
+        let Some(photo) = dirs
+            .iter()
+            .map(|d| d.join("astronaut.png"))
+            .find(|p| p.is_file())
+        else {
+            eprintln!("skipped: astronaut.png is in no folder of EDGEFLOW_TEST_ASSETS");
+            return;
+        };
+        let picture = crate::clip::read_picture(&photo).unwrap();
+        let mut jpeg = Vec::new();
+        jpeg_encoder::Encoder::new(&mut jpeg, 90)
+            .encode(&picture.rgb, 512, 512, jpeg_encoder::ColorType::Rgb)
+            .unwrap();
+        let sent = fixture
+            .process("in", Frame::jpeg(512, 512, jpeg.clone()))
+            .unwrap();
+        let (port, frame) = &sent[0];
+        assert_eq!((port.as_str(), &frame.payload[..]), ("out", &jpeg[..]));
+        let detections = frame.read_meta().unwrap().detections().unwrap();
+        assert_eq!(detections.len(), 1, "{detections:?}");
+        assert_eq!(detections[0].label, "face");
+    }
+
+    #[test]
+    fn frames_that_can_not_be_read_are_errors_and_the_next_one_works() {
+        let Some(mut fixture) = detect(json!({"model": "centerface", "threads": 1})) else {
+            return;
+        };
+        let error = fixture
+            .process("in", Frame::new(Codec::Rgb8, vec![0; 12]))
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("needs frames with codec jpeg, these have codec rgb8")
+        );
+        let jpeg = TestCard::new(64, 64, 80).unwrap().jpeg(1, 0).unwrap();
+        let cut = jpeg[..jpeg.len() / 2].to_vec();
+        assert!(fixture.process("in", Frame::jpeg(64, 64, cut)).is_err());
+        assert_eq!(
+            fixture
+                .process("in", Frame::jpeg(64, 64, jpeg))
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn an_unknown_label_is_refused() {
+        if detect(json!({"model": "centerface", "labels": ["face"]})).is_none() {
+            return;
+        }
+        let params = json!({"model": "centerface", "labels": ["fase"]});
+        let error = node::<Detect>(&setup(), params).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("has no class `fase`; it has face")
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! The names of the built-in nodes and their list for people and programs.
+
+use std::io::Write;
+
+use clap::ValueEnum;
+use serde_json::json;
+
+/// A built-in node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Builtin {
+    /// A test card with a clock burned in.
+    Pattern,
+    /// Frames of a clip, a camera or a network stream.
+    Video,
+    /// Marks what moves, without a model.
+    Motion,
+    /// Finds objects or faces with an ONNX model.
+    Detect,
+    /// Writes one line about the newest frame at an interval.
+    Log,
+}
+
+/// How the list is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+pub(crate) fn print(format: Format) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let nodes = Builtin::value_variants().iter().filter_map(describe);
+    match format {
+        Format::Table => {
+            for (name, summary) in nodes {
+                writeln!(out, "{name:<8}  {summary}")?;
+            }
+        }
+        Format::Json => {
+            let nodes: Vec<_> = nodes
+                .map(|(name, summary)| json!({"name": name, "summary": summary}))
+                .collect();
+            writeln!(out, "{}", serde_json::to_string_pretty(&nodes)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn describe(node: &Builtin) -> Option<(String, String)> {
+    let value = node.to_possible_value()?;
+    let help = value.get_help().map(ToString::to_string);
+    Some((value.get_name().to_owned(), help.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_those_of_system_yaml() {
+        let names: Vec<String> = Builtin::value_variants()
+            .iter()
+            .filter_map(describe)
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["pattern", "video", "motion", "detect", "log"]);
+    }
+}
