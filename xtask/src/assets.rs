@@ -55,7 +55,7 @@ const PACKAGES: &[Package] = &[
 ];
 
 /// The clip that the quick start plays, and how it is made.
-const CLIP: &str = "clip.avi";
+const CLIP: &str = "quickstart.avi";
 const CLIP_ARGS: &[&str] = &["--fps", "15", "--size", "1280x720"];
 
 /// Where the assets are kept.

@@ -19,7 +19,7 @@ fn the_dashboard_shows_the_device_the_graph_and_the_video_with_boxes() -> Result
         return Ok(());
     }
     let fleet = Fleet::with_device()?;
-    let real = asset("centerface.onnx").is_some() && asset("clip.avi").is_some();
+    let real = asset("centerface.onnx").is_some() && asset("quickstart.avi").is_some();
     let (manifest, view) = if real {
         (FACES.to_owned(), "detect")
     } else {

@@ -26,7 +26,7 @@ metadata:
   name: demo
 spec:
   nodes:
-    camera: {use: video, with: {source: clip.avi}}
+    camera: {use: video, with: {source: quickstart.avi}}
     detect: {use: detect, with: {model: centerface}}
     log: {use: log}
   links:
