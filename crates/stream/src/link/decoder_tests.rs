@@ -83,12 +83,10 @@ fn decode(role: Role, bytes: &[u8], step: usize) -> Result<Vec<Message>, DecodeE
 
 #[test]
 fn messages_survive_any_cut() {
-    let bytes: Vec<u8> = for_consumer().iter().flat_map(encode).collect();
+    let sent = for_consumer();
+    let bytes: Vec<u8> = sent.iter().flat_map(encode).collect();
     for step in [1, 7, 113, 4096, usize::MAX] {
-        assert_eq!(
-            decode(Role::Consumer, &bytes, step).unwrap(),
-            for_consumer()
-        );
+        assert_eq!(decode(Role::Consumer, &bytes, step).unwrap(), sent);
     }
     let credit = Message::Credit(Credit {
         credits: 3,
