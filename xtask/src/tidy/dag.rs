@@ -57,7 +57,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// For tests and measurements: they may use anything, and nothing shipped may use them.
-const DEVELOPMENT: &[&str] = &["edgeflow-testkit", "edgeflow-e2e", "edgeflow-bench"];
+pub(super) const DEVELOPMENT: &[&str] = &["edgeflow-testkit", "edgeflow-e2e", "edgeflow-bench"];
 
 pub(crate) fn check(metadata: &Value) -> Vec<String> {
     let packages = super::fences::packages(metadata);
