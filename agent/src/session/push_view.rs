@@ -1,6 +1,6 @@
 //! Sends the frames of one live view to the control plane, each on a credit.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use edgeflow_proto::v1::{
     PushCredit, PushFrame, StartView, stream_service_client::StreamServiceClient,
@@ -14,6 +14,8 @@ use crate::views::{Output, Tap};
 
 /// The first message and one picture or reason.
 const MESSAGES_WAITING: usize = 2;
+/// Time for the last message to arrive.
+const DELIVERY: Duration = Duration::from_secs(5);
 
 /// Runs until the control plane ends the view or it is dropped.
 pub(super) async fn run(context: Arc<Context>, bulk: Channel, id: String, view: StartView) {
@@ -48,14 +50,16 @@ async fn push(context: &Context, bulk: Channel, id: String, view: StartView) -> 
         .push(ReceiverStream::new(queue))
         .await?
         .into_inner();
-    let mut tap = match Tap::start(
+    let tap = Tap::start(
         &context.paths,
         &context.board,
         &id,
         &view.instance,
         &view.port,
-    ) {
-        Ok(tap) => tap,
+    );
+    let mut credits = credits;
+    match tap {
+        Ok(mut tap) => relay(&mut credits, &mut tap, &out).await?,
         Err(error) => {
             let error = PushFrame {
                 error: error.to_string(),
@@ -63,14 +67,17 @@ async fn push(context: &Context, bulk: Channel, id: String, view: StartView) -> 
             };
             // Nobody is left to be told when this fails.
             let _ = out.send(error).await;
-            return Ok(());
         }
-    };
-    relay(credits, &mut tap, &out).await
+    }
+    drop(out);
+    // Leaving at once would cancel the call together with what is still on its way.
+    let rest = async { while let Ok(Some(_)) = credits.message().await {} };
+    let _ = tokio::time::timeout(DELIVERY, rest).await;
+    Ok(())
 }
 
 async fn relay(
-    mut credits: Streaming<PushCredit>,
+    credits: &mut Streaming<PushCredit>,
     tap: &mut Tap,
     out: &mpsc::Sender<PushFrame>,
 ) -> Result<(), Status> {

@@ -1,0 +1,133 @@
+//! Node processes: this test program itself, started again by the agent. What it does is in the
+//! instance's parameters.
+
+use std::{io::Write, pin::Pin, time::Duration};
+
+use edgeflow_proto::v1::{
+    NodeReport, NodeState, NodeStats, StopNodeRequest, StopNodeResponse, WatchNodeRequest,
+    node_service_server,
+};
+use edgeflow_spec::{
+    assignment::{Instance, Output, Program},
+    instance_config::{INSTANCE_ENV, InstanceConfig},
+};
+use serde_json::json;
+use tokio::net::UnixListener;
+use tokio_stream::{Stream, StreamExt, wrappers::IntervalStream, wrappers::UnixListenerStream};
+use tonic::{Request, Response, Status};
+
+/// An instance of a command.
+pub(crate) fn command(node: &str, words: &[&str]) -> Instance {
+    Instance {
+        id: format!("test.{node}.0"),
+        system: "test".to_owned(),
+        node: node.to_owned(),
+        replica: 0,
+        revision: 1,
+        program: Program::Command(words.iter().map(|word| (*word).to_owned()).collect()),
+        env: Default::default(),
+        params: Default::default(),
+        inputs: Vec::new(),
+        outputs: vec![Output {
+            port: "out".to_owned(),
+            groups: Vec::new(),
+        }],
+        restart: Default::default(),
+        stop_grace_ms: 2000,
+    }
+}
+
+/// An instance that becomes ready, with parameters of [`a_node_process`].
+pub(crate) fn helper(node: &str, params: &serde_json::Value) -> Instance {
+    let program = std::env::current_exe().unwrap();
+    let words = [
+        program.to_str().unwrap(),
+        "node::a_node_process",
+        "--exact",
+        "--ignored",
+        "--nocapture",
+    ];
+    let mut instance = command(node, &words);
+    instance.params = params.as_object().unwrap().clone();
+    instance
+}
+
+/// Ready at once, ends when asked.
+pub(crate) fn well_behaved(node: &str) -> Instance {
+    helper(node, &json!({}))
+}
+
+#[derive(Clone)]
+struct Service {
+    stubborn: bool,
+}
+
+#[tonic::async_trait]
+impl node_service_server::NodeService for Service {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<NodeReport, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        _: Request<WatchNodeRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let ticks = IntervalStream::new(tokio::time::interval(Duration::from_millis(200)));
+        let reports = ticks.map(|_| {
+            Ok(NodeReport {
+                state: NodeState::Ready.into(),
+                message: String::new(),
+                stats: Some(NodeStats {
+                    fps: 25.0,
+                    ..NodeStats::default()
+                }),
+                pid: std::process::id(),
+            })
+        });
+        Ok(Response::new(Box::pin(reports)))
+    }
+
+    async fn stop(
+        &self,
+        _: Request<StopNodeRequest>,
+    ) -> Result<Response<StopNodeResponse>, Status> {
+        if !self.stubborn {
+            println!("asked to stop");
+            std::process::exit(0);
+        }
+        Ok(Response::new(StopNodeResponse {}))
+    }
+}
+
+#[tokio::test]
+#[ignore = "the body of node processes, started by the agent"]
+async fn a_node_process() {
+    let Some(file) = std::env::var_os(INSTANCE_ENV) else {
+        return;
+    };
+    let config: InstanceConfig = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let param = |name: &str| config.instance.params.get(name).cloned();
+    println!(
+        "{}",
+        param("say")
+            .and_then(|v| Some(v.as_str()?.to_owned()))
+            .unwrap_or_default()
+    );
+    std::io::stdout().flush().unwrap();
+    let stubborn = param("stubborn").is_some();
+    if stubborn {
+        let mut term =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+        tokio::spawn(async move { while term.recv().await.is_some() {} });
+    }
+    if param("frames").is_some() {
+        let path = config.output_sockets[0].path.clone();
+        std::thread::spawn(move || crate::bulk::publish(&path));
+    }
+    let listener = UnixListener::bind(&config.control_socket).unwrap();
+    tonic::transport::Server::builder()
+        .add_service(node_service_server::NodeServiceServer::new(Service {
+            stubborn,
+        }))
+        .serve_with_incoming(UnixListenerStream::new(listener))
+        .await
+        .unwrap();
+}
