@@ -107,14 +107,14 @@ impl FfmpegSource {
                 if child.silent_for() < limit {
                     return Poll::Nothing;
                 }
-                self.down(format!("no picture for {} s", limit.as_secs()))
+                self.down(&format!("no picture for {} s", limit.as_secs()))
             }
             Err(child::Ended { success, reason }) => {
                 if success && self.options.is_finite() && self.delivered {
                     self.drop_child();
                     return Poll::End;
                 }
-                self.down(reason)
+                self.down(&reason)
             }
         }
     }
@@ -152,16 +152,16 @@ impl FfmpegSource {
                 self.child = Some(child);
                 Poll::Nothing
             }
-            Err(error) => self.down(error.to_string()),
+            Err(error) => self.down(&error.to_string()),
         }
     }
 
-    fn down(&mut self, reason: String) -> Poll {
+    fn down(&mut self, reason: &str) -> Poll {
         self.drop_child();
         self.next_start = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(MAX_PAUSE);
         Poll::Down {
-            reason: mask_credentials(&reason),
+            reason: mask_credentials(reason),
         }
     }
 

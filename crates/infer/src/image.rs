@@ -81,7 +81,9 @@ impl JpegReader {
         let (mut decoder, width, height) = open(jpeg)?;
         set_output(&mut decoder, ColorSpace::RGB);
         picture.rgb.resize(width * height * 3, 0);
-        decoder.decode_into(&mut picture.rgb).map_err(damaged)?;
+        decoder
+            .decode_into(&mut picture.rgb)
+            .map_err(|error| damaged(&error))?;
         (picture.width, picture.height) = (width, height);
         Ok(())
     }
@@ -94,7 +96,9 @@ impl JpegReader {
         let space = decoder.input_colorspace();
         if matches!(space, Some(ColorSpace::YCbCr | ColorSpace::Luma)) {
             set_output(&mut decoder, ColorSpace::Luma);
-            return decoder.decode_into(&mut out.luma).map_err(damaged);
+            return decoder
+                .decode_into(&mut out.luma)
+                .map_err(|error| damaged(&error));
         }
         let mut picture = std::mem::take(&mut self.scratch);
         let result = self.read(jpeg, &mut picture);
@@ -122,7 +126,7 @@ fn open(jpeg: &[u8]) -> Result<(Decoder<'_>, usize, usize), ImageError> {
         .set_max_height(MAX_SIDE)
         .jpeg_set_max_scans(MAX_SCANS);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
-    decoder.decode_headers().map_err(damaged)?;
+    decoder.decode_headers().map_err(|error| damaged(&error))?;
     let (width, height) = decoder
         .dimensions()
         .ok_or_else(|| ImageError::Damaged("no size".to_owned()))?;
@@ -144,7 +148,7 @@ fn set_output(decoder: &mut Decoder<'_>, space: ColorSpace) {
     decoder.set_options(options);
 }
 
-fn damaged(error: zune_jpeg::errors::DecodeErrors) -> ImageError {
+fn damaged(error: &zune_jpeg::errors::DecodeErrors) -> ImageError {
     let text = error.to_string();
     ImageError::Damaged(text.trim().chars().take(200).collect())
 }

@@ -1,5 +1,8 @@
 //! Integration tests with the real `ffmpeg`; where it is not installed they say so.
 
+// Helpers of tests fail by panicking.
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
