@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use crate::{
+    catalog::BUILTINS,
     names,
     problem::{Problem, Severity},
     selector::Selector,
@@ -23,9 +24,10 @@ mod node;
 mod tests;
 
 use fields::{Fields, Shape};
-pub(crate) use link::mask_links;
 #[cfg(test)]
-pub(crate) use {link::LINK, node::NODE};
+pub(crate) use link::LINK;
+pub(crate) use link::mask_links;
+pub(crate) use node::NODE;
 
 /// What could be read, and what was wrong.
 #[derive(Debug)]
@@ -146,7 +148,7 @@ impl Decoder<'_> {
         let Some(node) = self.required(top, field) else {
             return;
         };
-        let Some(text) = self.text(node, field) else {
+        let Some(text) = self.plain(node, field) else {
             return;
         };
         if text != expected {
@@ -273,6 +275,9 @@ impl Decoder<'_> {
         }
         let hint = match shape.elsewhere.iter().find(|(field, _)| *field == name) {
             Some((_, hint)) => (*hint).to_owned(),
+            None if is_parameter(shape, name) => {
+                format!("`{name}` is a parameter; it goes under `with`")
+            }
             None if name == "<<" => "merge keys are not supported; write the fields out".to_owned(),
             None => suggest::hint(name, shape.known.iter().copied(), "field"),
         };
@@ -283,4 +288,12 @@ impl Decoder<'_> {
             hint,
         );
     }
+}
+
+/// Whether a field that a node does not have is a parameter of some built-in node.
+fn is_parameter(shape: &Shape, field: &str) -> bool {
+    shape.what == NODE.what
+        && BUILTINS
+            .iter()
+            .any(|builtin| builtin.param(field).is_some())
 }

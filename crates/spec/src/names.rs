@@ -27,6 +27,9 @@ pub enum NameError {
     /// A character that is not allowed.
     #[error("{0:?} is not allowed in it")]
     Character(char),
+    /// Starts with a digit where that is not allowed.
+    #[error("it starts with a digit")]
+    Digit,
     /// Starts or ends with punctuation.
     #[error("it has to start and end with a letter or digit")]
     Edge,
@@ -73,7 +76,7 @@ pub fn check_env_name(name: &str) -> Result<(), NameError> {
         .find(|c| !(c.is_ascii_alphanumeric() || *c == '_'))
     {
         Some(bad) => Err(NameError::Character(bad)),
-        None if name.starts_with(|c: char| c.is_ascii_digit()) => Err(NameError::Edge),
+        None if name.starts_with(|c: char| c.is_ascii_digit()) => Err(NameError::Digit),
         None => Ok(()),
     }
 }

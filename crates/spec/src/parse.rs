@@ -13,6 +13,12 @@ use crate::{
 pub const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
 /// Most problems reported at once.
 const MAX_PROBLEMS: usize = 100;
+/// The place of problems with the manifest as a whole.
+const TOP: Mark = Mark {
+    line: 1,
+    column: 1,
+    length: 1,
+};
 
 /// A system that can be applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,14 +46,14 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Invalid> {
             "the manifest has {} bytes, more than {MAX_MANIFEST_BYTES}",
             text.len()
         );
-        return Err(error("too-large", Mark::default(), message, String::new()));
+        return Err(error("too-large", TOP, message, String::new()));
     }
     let tree = match yaml::read(&masked, &source) {
         Ok(Some(tree)) => tree,
         Ok(None) => {
             return Err(error(
                 "empty",
-                Mark::default(),
+                TOP,
                 "the manifest is empty".to_owned(),
                 "a system starts with `apiVersion: edgeflow.dev/v1` and `kind: System`".to_owned(),
             ));
@@ -60,6 +66,8 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Invalid> {
         problems.extend(validate::validate(system, &decoded.marks, &source));
     }
     problems.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
+    // The middle of a chain is the end of two links.
+    problems.dedup();
     match decoded.system {
         Some(system) if !problems.iter().any(Problem::is_error) => Ok(Parsed {
             system,

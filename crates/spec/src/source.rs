@@ -95,6 +95,7 @@ impl<'a> Source<'a> {
 pub(crate) struct Marks {
     by_path: BTreeMap<String, Mark>,
     broken_nodes: BTreeSet<String>,
+    links_incomplete: bool,
 }
 
 impl Marks {
@@ -119,6 +120,20 @@ impl Marks {
     /// Remembers that a node exists and has been complained about already.
     pub(crate) fn set_broken(&mut self, node: &str) {
         self.broken_nodes.insert(node.to_owned());
+    }
+
+    /// Whether the system was read from text, so that what is missing has been reported.
+    pub(crate) fn has_text(&self) -> bool {
+        !self.by_path.is_empty()
+    }
+
+    /// Remembers that a link could not be read, so that nothing can be said about missing ones.
+    pub(crate) fn set_links_incomplete(&mut self) {
+        self.links_incomplete = true;
+    }
+
+    pub(crate) fn links_incomplete(&self) -> bool {
+        self.links_incomplete
     }
 
     pub(crate) fn is_broken(&self, node: &str) -> bool {

@@ -62,12 +62,11 @@ impl Check<'_> {
 
     fn metadata(&mut self) {
         let metadata = &self.system.metadata;
-        // A missing name has no mark of its own and was complained about when reading.
+        // A name that is missing in a text was complained about when it was read.
         let name = &metadata.name;
+        let is_missing = self.marks.has_text() && self.marks.get("metadata.name").line == 0;
         if let Err(error) = names::check_name(name)
-            && !(name.is_empty()
-                && self.marks.get("metadata.name").line == 0
-                && !self.source.line(1).is_empty())
+            && !is_missing
         {
             let hint = names::to_name(name).map_or_else(
                 || "use lower-case letters, digits and `-`".to_owned(),
@@ -92,7 +91,7 @@ impl Check<'_> {
     fn nodes(&mut self) {
         let system = self.system;
         if system.nodes.is_empty() && self.marks.broken_nodes().next().is_none() {
-            if self.marks.get("nodes").line > 0 || self.source.line(1).is_empty() {
+            if self.marks.get("nodes").line > 0 || !self.marks.has_text() {
                 let hint = "a node looks like `camera: {use: pattern}`";
                 self.error("no-nodes", "nodes", "the system has no nodes", hint);
             }

@@ -33,7 +33,10 @@ pub(super) struct Fields<'t> {
 
 impl<'t> Fields<'t> {
     pub(super) fn get(&self, field: &str) -> Option<&'t Node> {
-        self.found.get(field).map(|(_, value)| *value)
+        self.found
+            .get(field)
+            .map(|(_, value)| *value)
+            .filter(|value| !value.is_null())
     }
 
     pub(super) fn key_mark(&self, field: &str) -> Mark {
@@ -72,7 +75,7 @@ impl Decoder<'_> {
         if node.is_none() {
             self.error(
                 "missing-field",
-                fields.mark,
+                fields.key_mark(field),
                 format!("{} needs the field `{field}`", fields.what),
                 "",
             );
@@ -270,7 +273,8 @@ impl Decoder<'_> {
                 kind: ScalarKind::Text,
                 ..
             }) if expected == "a list" && text.len() < 40 && !text.contains('\n') => {
-                format!("write a list: [{text}]")
+                let words: Vec<&str> = text.split_whitespace().collect();
+                format!("write a list: [{}]", words.join(", "))
             }
             _ => String::new(),
         };

@@ -68,7 +68,10 @@ pub(crate) fn mask_links(text: &str) -> String {
                     && !line[..open].contains([':', '#', '"', '\'']) =>
             {
                 masked.push_str(&line[..open]);
-                let close = line.rfind(']').unwrap_or(line.len());
+                let close = line
+                    .rfind(']')
+                    .filter(|close| *close > open)
+                    .unwrap_or(line.len());
                 masked.push_str(&line[open..close].replace(": ", ":\u{a0}"));
                 masked.push_str(&line[close..]);
             }
@@ -81,7 +84,7 @@ pub(crate) fn mask_links(text: &str) -> String {
 impl Decoder<'_> {
     pub(super) fn links(&mut self, spec: &Fields<'_>, nodes: &Nodes) -> Vec<Link> {
         let mut links = Vec::new();
-        let Some(list) = spec.get("links").filter(|list| !list.is_null()) else {
+        let Some(list) = spec.get("links") else {
             return links;
         };
         self.marks.set("links", spec.key_mark("links"));
@@ -89,6 +92,7 @@ impl Decoder<'_> {
             self.wrong_type(list, "links", "a list");
             return links;
         };
+        let before = self.problems.len();
         for item in items {
             match &item.value {
                 Value::Scalar(Scalar { text, .. }) if !item.is_null() => {
@@ -97,6 +101,9 @@ impl Decoder<'_> {
                 Value::Mapping(_) => self.map_link(item, nodes, &mut links),
                 _ => self.wrong_type(item, "a link", "`from -> to` or a map"),
             }
+        }
+        if self.problems.len() > before {
+            self.marks.set_links_incomplete();
         }
         links
     }

@@ -59,12 +59,12 @@ impl Decoder<'_> {
         // Everything is read before giving up, so that all problems show.
         let program = self.program(&fields, name, &path);
         let mut spec = NodeSpec::new(Program::Command(Vec::new()));
-        if let Some(with) = fields.get("with").filter(|with| !with.is_null()) {
+        if let Some(with) = fields.get("with") {
             self.marks
                 .set(format!("{path}.with"), fields.key_mark("with"));
             spec.with = self.params(with, &format!("{path}.with"));
         }
-        if let Some(env) = fields.get("env").filter(|env| !env.is_null()) {
+        if let Some(env) = fields.get("env") {
             spec.env = self.plain_map(env, "env", &format!("{path}.env"));
         }
         if let Some(replicas) = fields.get("replicas") {
@@ -124,14 +124,13 @@ impl Decoder<'_> {
                 }
                 (self.problems.len() == before).then_some(Program::Command(command))
             }
-            (Some(_), Some(run)) => {
+            (Some(_), Some(_)) => {
                 self.error(
                     "use-and-run",
                     fields.key_mark("run"),
                     format!("node `{name}` has both `use` and `run`"),
                     "keep `use` for a built-in node or `run` for a command of your own",
                 );
-                let _ = run;
                 None
             }
             (None, None) => {

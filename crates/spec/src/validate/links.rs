@@ -36,7 +36,9 @@ impl Check<'_> {
         }
         self.duplicate_links();
         self.cycles();
-        self.unlinked_ports();
+        if !self.marks.links_incomplete() {
+            self.unlinked_ports();
+        }
     }
 
     fn port(&mut self, port: &PortRef, path: &str, is_output: bool) {

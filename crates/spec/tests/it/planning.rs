@@ -1,0 +1,175 @@
+//! Rendering and plans by example; `properties` checks them in general.
+
+use edgeflow_spec::{
+    Assignment, System,
+    device::DevicePlace,
+    parse, plan,
+    plan::Action,
+    render::{MissingLabel, PlacedSystem, render},
+};
+
+fn system(spec: &str) -> System {
+    let text =
+        format!("apiVersion: edgeflow.dev/v1\nkind: System\nmetadata: {{name: s}}\nspec:\n{spec}");
+    parse("system.yaml", &text).unwrap().system
+}
+
+fn base(fps: u32, link: &str) -> System {
+    system(&format!(
+        "
+  nodes:
+    camera: {{use: pattern, with: {{fps: {fps}}}}}
+    motion: {{use: motion, replicas: 2}}
+    log: {{use: log}}
+  links:
+    - camera -> motion -> log
+{link}"
+    ))
+}
+
+fn device() -> DevicePlace {
+    DevicePlace {
+        id: "d1".into(),
+        name: "box".into(),
+        labels: [("site".to_owned(), "berlin".to_owned())].into(),
+    }
+}
+
+fn assign(system: &System, revision: u64) -> Assignment {
+    render(&[PlacedSystem { system, revision }], &device()).assignment
+}
+
+fn changed(old: &Assignment, new: &Assignment) -> Vec<String> {
+    plan::diff_assignments(old, new)
+        .into_iter()
+        .filter(|change| change.action != Action::Keep)
+        .map(|change| format!("{:?} {}: {}", change.action, change.instance, change.reason))
+        .collect()
+}
+
+#[test]
+fn an_assignment_is_flat_and_complete() {
+    let assignment = assign(&base(10, ""), 3);
+    let json = serde_json::to_string_pretty(&assignment).unwrap();
+    insta::assert_snapshot!("assignment", json);
+}
+
+#[test]
+fn only_the_changed_node_restarts() {
+    let old = assign(&base(10, ""), 1);
+    let new = assign(&base(15, ""), 2);
+    assert_eq!(
+        changed(&old, &new),
+        ["Change s.camera.0: with.fps: 10 -> 15"]
+    );
+}
+
+#[test]
+fn a_new_realtime_consumer_does_not_restart_its_producer() {
+    let old = base(10, "");
+    let new = base(10, "    - camera -> log\n");
+    let changes = changed(&assign(&old, 1), &assign(&new, 2));
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert!(
+        changes[0].starts_with("Change s.log.0: input.camera->log: added"),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn a_new_durable_consumer_restarts_its_producer() {
+    let new = base(10, "    - camera -> log [durable]\n");
+    let changes = changed(&assign(&base(10, ""), 1), &assign(&new, 2));
+    assert_eq!(
+        changes[0],
+        "Change s.camera.0: output.camera->log: added durable"
+    );
+}
+
+#[test]
+fn other_devices_are_left_alone() {
+    let mut elsewhere = base(10, "");
+    elsewhere.devices = "site=paris".parse().unwrap();
+    assert!(assign(&elsewhere, 1).instances.is_empty());
+    elsewhere.devices = "site in (paris, berlin)".parse().unwrap();
+    assert_eq!(assign(&elsewhere, 1).instances.len(), 4);
+}
+
+#[test]
+fn templates_are_filled_in_and_missing_labels_reported() {
+    let system = system(
+        "
+  nodes:
+    count:
+      run: [./count, '--device={{ device.name }}']
+      with: {list: ['{{ device.id }}']}
+      env: {SITE: '{{ device.labels.site }}', TZ: '{{ device.labels.tz }}'}
+",
+    );
+    let rendered = render(
+        &[PlacedSystem {
+            system: &system,
+            revision: 1,
+        }],
+        &device(),
+    );
+    let json = serde_json::to_value(&rendered.assignment.instances[0]).unwrap();
+    assert_eq!(json["program"]["command"][1], "--device=box");
+    assert_eq!(json["params"]["list"][0], "d1");
+    assert_eq!(json["env"], serde_json::json!({"SITE": "berlin", "TZ": ""}));
+    assert_eq!(
+        rendered.missing_labels,
+        [MissingLabel {
+            system: "s".into(),
+            node: "count".into(),
+            label: "tz".into()
+        }]
+    );
+}
+
+#[test]
+fn of_two_revisions_the_newer_one_runs() {
+    let (old, new) = (base(10, ""), base(15, ""));
+    let placed = [
+        PlacedSystem {
+            system: &old,
+            revision: 1,
+        },
+        PlacedSystem {
+            system: &new,
+            revision: 2,
+        },
+    ];
+    assert_eq!(render(&placed, &device()).assignment, assign(&new, 2));
+}
+
+#[test]
+fn a_diff_names_what_changes() {
+    let old = base(10, "    - camera -> log\n");
+    let mut new = base(15, "    - camera -> log [durable]\n");
+    new.nodes.shift_remove("motion");
+    new.links
+        .retain(|link| link.to.node == "log" && link.from.node == "camera");
+    new.devices = "site=berlin".parse().unwrap();
+    insta::assert_snapshot!(
+        "diff",
+        serde_json::to_string_pretty(&plan::diff(Some(&old), Some(&new))).unwrap()
+    );
+    assert!(plan::diff(Some(&old), Some(&old)).is_empty());
+    let removed = plan::diff(Some(&old), None);
+    assert!(
+        removed
+            .nodes
+            .iter()
+            .all(|change| change.action == Action::Remove)
+    );
+    assert_eq!(removed.nodes.len(), 3);
+    assert!(plan::diff(None, None).is_empty());
+}
+
+#[test]
+fn a_manifest_diff_is_unified() {
+    let diff = plan::manifest_diff("a\nb\nc\n", "a\nx\nc\n");
+    assert_eq!(diff, "@@ -1,3 +1,3 @@\n a\n-b\n+x\n c\n");
+    assert_eq!(plan::manifest_diff("a\n", "a\n"), "");
+}
