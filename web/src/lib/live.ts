@@ -30,8 +30,11 @@ interface Tile {
   number: number;
 }
 
-/** An errored tile is asked for again after this. */
-const TILE_RETRY_MS = 3000;
+/** After these errors the server holds no tile any more; it is asked for again. */
+const ENDED = new Set(["not_found", "gone", "limit", "request"]);
+const ENDED_RETRY_MS = 3000;
+/** After any other error the server goes on by itself; if it stays silent the tile is asked for anew. */
+const SILENT_RETRY_MS = 20_000;
 /** The socket stays open this long after the last tile. */
 const LINGER_MS = 4000;
 
@@ -106,8 +109,8 @@ export class LiveClient {
     if (this.socket?.readyState !== WebSocket.OPEN || tile.number) return;
     tile.number = this.nextNumber++;
     this.byNumber.set(tile.number, tile);
+    // An opened tile has one credit by itself.
     this.send({ type: "open", tile: tile.number, ...tile.source });
-    this.send({ type: "credit", tile: tile.number });
   }
 
   private closeOnServer(tile: Tile): void {
@@ -128,10 +131,18 @@ export class LiveClient {
     if (!tile) return;
     if (message.type === "open") tile.sink.onOpen(String(message.device ?? ""));
     if (message.type === "error") {
-      tile.sink.onError(String(message.reason ?? "error"), String(message.message ?? ""));
-      this.closeOnServer(tile);
-      tile.retry = setTimeout(() => this.openOnServer(tile), TILE_RETRY_MS);
+      const reason = String(message.reason ?? "");
+      tile.sink.onError(reason, String(message.message ?? ""));
+      this.retryLater(tile, ENDED.has(reason) ? ENDED_RETRY_MS : SILENT_RETRY_MS);
     }
+  }
+
+  private retryLater(tile: Tile, afterMs: number): void {
+    clearTimeout(tile.retry);
+    tile.retry = setTimeout(() => {
+      this.closeOnServer(tile);
+      this.openOnServer(tile);
+    }, afterMs);
   }
 
   private onBinary(data: ArrayBuffer): void {
@@ -139,7 +150,10 @@ export class LiveClient {
     try {
       number = data.byteLength >= 4 ? new DataView(data).getUint32(0, true) : 0;
       const { frame } = parseTileMessage(data);
-      this.byNumber.get(number)?.sink.onFrame(frame);
+      const tile = this.byNumber.get(number);
+      if (!tile) return;
+      clearTimeout(tile.retry);
+      tile.sink.onFrame(frame);
     } catch (error) {
       const tile = this.byNumber.get(number);
       if (!tile) return;

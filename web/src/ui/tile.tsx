@@ -26,17 +26,18 @@ type Card = { title: string; text: string } | null;
 const REASONS: Record<string, string> = {
   disconnected: "Not connected",
   not_found: "Nothing to show",
-  no_device: "No device",
   offline: "Device offline",
-  not_ready: "Node not ready",
+  not_running: "Node not running",
+  gone: "View ended",
+  silent: "No signal",
   no_signal: "No signal",
+  node: "Node reports a problem",
+  damaged: "Broken frame",
+  limit: "Too many views",
 };
 
 function reasonTitle(reason: string): string {
-  const known = REASONS[reason.replace(/-/g, "_")];
-  if (known) return known;
-  const words = reason.replace(/[_-]/g, " ").trim();
-  return words ? words.charAt(0).toUpperCase() + words.slice(1) : "No signal";
+  return REASONS[reason] ?? "No signal";
 }
 
 /** Draws what arrives and keeps the figures; lives as long as the view is open. */
@@ -47,6 +48,7 @@ class Player {
   private readonly arrivals: number[] = [];
   private ageMs: number | null = null;
   private lastFrame = 0;
+  private frames = 0;
   private closed = false;
 
   constructor(source: TileSource, private readonly canvas: HTMLCanvasElement, private readonly onCard: (card: Card) => void) {
@@ -95,7 +97,11 @@ class Player {
     this.arrivals.push(now);
     this.lastFrame = now;
     this.ageMs = frame.captureMs > 0 ? Math.max(0, Date.now() - frame.captureMs) : null;
+    this.frames++;
     this.draw();
+    // For tests and scripts: what the canvas shows now.
+    this.canvas.dataset["frames"] = String(this.frames);
+    this.canvas.dataset["boxes"] = String(this.boxes.length);
     this.onCard(null);
   }
 
