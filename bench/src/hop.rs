@@ -1,7 +1,328 @@
-//! `hop`: filled in by the owner of that part.
+//! `hop`: one frame from process to process over a realtime link, paced, and flat out over a
+//! durable one; next to it a bare Unix socket, written here, as the reference of what the machine
+//! can do. The other process is this program again.
 
-use anyhow::{Result, bail};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-pub(crate) fn run(_args: &[String]) -> Result<()> {
-    bail!("not measured yet")
+use anyhow::{Context, Result, bail};
+use edgeflow_spec::qos::LinkQos;
+use edgeflow_stream::transport::unix::{UnixDial, UnixListen};
+use edgeflow_stream::{
+    Codec, Frame, GroupConfig, InputConfig, Limits, Publisher, PublisherConfig, Subscriber,
+    SubscriberConfig, clock,
+};
+use serde_json::{Value, json};
+
+use crate::report;
+
+const KB: usize = 1000;
+/// Payload bytes, paced frames a second, frames a run, frames flat out.
+const CASES: [Case; 4] = [
+    Case::new("1 kB", KB, 200, 400, 100_000),
+    Case::new("50 kB", 50 * KB, 200, 400, 20_000),
+    Case::new("900 kB", 900 * KB, 200, 400, 2_000),
+    Case::new("6 MB", 6_000 * KB, 30, 90, 200),
+];
+const RUNS: usize = 5;
+const LINK: &str = "bench->peer";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Case {
+    name: &'static str,
+    bytes: usize,
+    per_second: u32,
+    paced: u32,
+    flat_out: u32,
+}
+
+impl Case {
+    const fn new(
+        name: &'static str,
+        bytes: usize,
+        per_second: u32,
+        paced: u32,
+        flat_out: u32,
+    ) -> Self {
+        Self {
+            name,
+            bytes,
+            per_second,
+            paced,
+            flat_out,
+        }
+    }
+}
+
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    match args {
+        [] => measure(),
+        [role, rest @ ..] if role == "peer" => peer(rest),
+        _ => bail!("usage: cargo xtask bench hop"),
+    }
+}
+
+fn measure() -> Result<()> {
+    let mut rows = Vec::new();
+    for case in &CASES {
+        let mut link = Samples::default();
+        let mut bare = Samples::default();
+        let mut rate = Vec::new();
+        // In turns, so that a busy moment of the machine hits both.
+        for _ in 0..RUNS {
+            link.add(&paced_link(case)?);
+            bare.add(&paced_bare(case)?);
+            rate.push(flat_out(case)?);
+        }
+        rows.push(row(case, &link, &bare, &rate));
+    }
+    report::print("hop", &rows);
+    Ok(())
+}
+
+fn row(case: &Case, link: &Samples, bare: &Samples, rate: &[f64]) -> Value {
+    json!({
+        "payload": case.name,
+        "paced_per_s": case.per_second,
+        "p50_us": report::median(&link.p50).round(),
+        "p99_us": report::median(&link.p99).round(),
+        "cpu_us_per_frame": report::median(&link.cpu).round(),
+        "bare_socket_p50_us": report::median(&bare.p50).round(),
+        "bare_socket_p99_us": report::median(&bare.p99).round(),
+        "bare_socket_cpu_us_per_frame": report::median(&bare.cpu).round(),
+        "durable_frames_per_s": report::median(rate).round(),
+        "runs": RUNS,
+    })
+}
+
+/// One figure a run.
+#[derive(Default)]
+struct Samples {
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    cpu: Vec<f64>,
+}
+
+impl Samples {
+    fn add(&mut self, run: &Run) {
+        self.p50.push(report::percentile(&run.hops_us, 50.0));
+        self.p99.push(report::percentile(&run.hops_us, 99.0));
+        self.cpu.push(run.cpu_us / run.hops_us.len().max(1) as f64);
+    }
+}
+
+struct Run {
+    hops_us: Vec<f64>,
+    /// Of both processes together.
+    cpu_us: f64,
+}
+
+/// The receiving process. It prints `ready`, then one line of JSON when it has everything.
+struct Peer {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Peer {
+    fn start(role: &str, path: &Path, frames: u32) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["hop", "peer", role])
+            .arg(path)
+            .arg(frames.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting the receiving process")?;
+        let stdout = child.stdout.take().context("no pipe to the peer")?;
+        let lines = BufReader::new(stdout).lines();
+        Ok(Self { child, lines })
+    }
+
+    fn line(&mut self) -> Result<String> {
+        Ok(self.lines.next().context("the peer ended early")??)
+    }
+
+    fn finish(mut self) -> Result<Run> {
+        let result: Value = serde_json::from_str(&self.line()?)?;
+        self.child.wait()?;
+        let hops = result["hops_us"].as_array().context("no figures")?;
+        Ok(Run {
+            hops_us: hops.iter().filter_map(Value::as_f64).collect(),
+            cpu_us: result["cpu_us"].as_f64().unwrap_or_default(),
+        })
+    }
+}
+
+fn paced_link(case: &Case) -> Result<Run> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("link");
+    let publisher = open(&path, &LinkQos::realtime())?;
+    let mut peer = Peer::start("realtime", &path, case.paced)?;
+    peer.line()?;
+    let frame = Frame::new(Codec::Bytes, vec![7; case.bytes]);
+    let cpu = cpu_us();
+    pace(case, |_| {
+        publisher.send(frame.clone())?;
+        Ok(())
+    })?;
+    let mut run = finish_paced(&publisher, &frame, peer)?;
+    run.cpu_us += cpu_us() - cpu;
+    Ok(run)
+}
+
+/// A paced frame may be superseded when the machine stalls: fills up until the peer has its count.
+fn finish_paced(publisher: &Publisher, frame: &Frame, mut peer: Peer) -> Result<Run> {
+    let start = Instant::now();
+    while peer.child.try_wait()?.is_none() {
+        if start.elapsed() > PATIENCE {
+            peer.child.kill()?;
+            bail!("the peer does not get its frames");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        publisher.send(frame.clone())?;
+    }
+    peer.finish()
+}
+
+fn flat_out(case: &Case) -> Result<f64> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("link");
+    let publisher = open(&path, &LinkQos::durable())?;
+    let mut peer = Peer::start("durable", &path, case.flat_out)?;
+    peer.line()?;
+    let frame = Frame::new(Codec::Bytes, vec![7; case.bytes]);
+    let start = Instant::now();
+    for _ in 0..case.flat_out {
+        publisher.send(frame.clone())?;
+    }
+    publisher.close(PATIENCE);
+    let elapsed = start.elapsed();
+    let run = peer.finish()?;
+    if run.hops_us.len() != case.flat_out as usize {
+        bail!("{} of {} frames arrived", run.hops_us.len(), case.flat_out);
+    }
+    Ok(f64::from(case.flat_out) / elapsed.as_secs_f64())
+}
+
+fn open(path: &Path, qos: &LinkQos) -> Result<Publisher> {
+    let config = PublisherConfig {
+        name: "bench/out".to_owned(),
+        groups: vec![GroupConfig {
+            link: LINK.to_owned(),
+            group: "peer".to_owned(),
+            qos: qos.clone(),
+        }],
+        limits: Limits::default(),
+    };
+    Ok(Publisher::new(config, Box::new(UnixListen::bind(path)?))?)
+}
+
+fn paced_bare(case: &Case) -> Result<Run> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("bare");
+    let listener = UnixListener::bind(&path)?;
+    let mut peer = Peer::start("bare", &path, case.paced)?;
+    let (mut stream, _) = listener.accept()?;
+    peer.line()?;
+    let payload = vec![7; case.bytes];
+    let cpu = cpu_us();
+    pace(case, |_| {
+        let mut head = [0; 16];
+        head[..8].copy_from_slice(&(payload.len() as u64).to_le_bytes());
+        head[8..].copy_from_slice(&clock::monotonic_ns().to_le_bytes());
+        stream.write_all(&head)?;
+        stream.write_all(&payload)?;
+        Ok(())
+    })?;
+    let mut run = peer.finish()?;
+    run.cpu_us += cpu_us() - cpu;
+    Ok(run)
+}
+
+/// Calls `send` at the case's rate, without drift.
+fn pace(case: &Case, mut send: impl FnMut(u32) -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    for index in 0..case.paced {
+        let due = start + Duration::from_secs(1) * index / case.per_second;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        send(index)?;
+    }
+    Ok(())
+}
+
+/// The receiving process.
+fn peer(args: &[String]) -> Result<()> {
+    let [role, path, frames] = args else {
+        bail!("usage: hop peer ROLE SOCKET FRAMES");
+    };
+    let frames = frames.parse()?;
+    let (hops_us, cpu) = if role == "bare" {
+        bare_peer(Path::new(path), frames)?
+    } else {
+        link_peer(Path::new(path), role == "durable", frames)?
+    };
+    println!("{}", json!({"hops_us": hops_us, "cpu_us": cpu}));
+    Ok(())
+}
+
+fn link_peer(path: &Path, durable: bool, frames: usize) -> Result<(Vec<f64>, f64)> {
+    let qos = if durable {
+        LinkQos::durable()
+    } else {
+        LinkQos::realtime()
+    };
+    let config = SubscriberConfig {
+        member: "bench.peer.0".to_owned(),
+        limits: Limits::default(),
+    };
+    let input = InputConfig {
+        port: "in".to_owned(),
+        link: LINK.to_owned(),
+        group: "peer".to_owned(),
+        qos,
+        from: "bench".to_owned(),
+        dial: Box::new(UnixDial::new(path)),
+    };
+    let mut subscriber = Subscriber::new(&config, vec![input])?;
+    while !subscriber.is_connected() {
+        subscriber.recv(Duration::from_millis(10))?;
+    }
+    println!("ready");
+    let cpu = cpu_us();
+    let mut hops = Vec::with_capacity(frames);
+    while hops.len() < frames {
+        if let Some(received) = subscriber.recv(PATIENCE)? {
+            let hop = received.hop.context("the clocks are not the same")?;
+            hops.push(hop.as_secs_f64() * 1e6);
+        }
+    }
+    subscriber.ack();
+    Ok((hops, cpu_us() - cpu))
+}
+
+fn bare_peer(path: &Path, frames: usize) -> Result<(Vec<f64>, f64)> {
+    let mut stream = UnixStream::connect(path)?;
+    println!("ready");
+    let cpu = cpu_us();
+    let mut hops = Vec::with_capacity(frames);
+    let mut payload = Vec::new();
+    for _ in 0..frames {
+        let mut head = [0; 16];
+        stream.read_exact(&mut head)?;
+        let [len @ .., _, _, _, _, _, _, _, _] = head;
+        let [_, _, _, _, _, _, _, _, sent @ ..] = head;
+        payload.resize(usize::try_from(u64::from_le_bytes(len))?, 0);
+        stream.read_exact(&mut payload)?;
+        let hop = clock::monotonic_ns().saturating_sub(u64::from_le_bytes(sent));
+        hops.push(hop as f64 / 1e3);
+    }
+    Ok((hops, cpu_us() - cpu))
+}
+
+/// CPU time of this process so far.
+fn cpu_us() -> f64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    now.tv_sec as f64 * 1e6 + now.tv_nsec as f64 / 1e3
 }

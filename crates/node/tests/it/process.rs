@@ -1,0 +1,207 @@
+//! Starts the test node as an agent would.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use edgeflow_proto::v1::node_service_client::NodeServiceClient;
+use edgeflow_proto::v1::{NodeReport, StopNodeRequest, WatchNodeRequest};
+use edgeflow_spec::assignment::{Instance, OutputGroup, Program, RestartPolicy};
+use edgeflow_spec::instance_config::{INSTANCE_ENV, InputSocket, InstanceConfig, OutputSocket};
+use edgeflow_spec::qos::LinkQos;
+use serde_json::{Value, json};
+
+/// Longest wait for a state that has to come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder with the sockets of a small system.
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+}
+
+/// One node process. Killed when dropped.
+pub(crate) struct Process {
+    child: Option<Child>,
+    control: PathBuf,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts a node that listens on its own output and takes what `from` sends.
+    pub(crate) fn start(
+        &self,
+        role: &str,
+        node: &str,
+        from: Option<&str>,
+        to: Option<&str>,
+        qos: &LinkQos,
+        params: Value,
+    ) -> Process {
+        let config = self.config(node, from, to, qos, params);
+        let file = self.path(&format!("{node}.json"));
+        std::fs::create_dir_all(&config.state_dir).unwrap();
+        std::fs::write(&file, serde_json::to_vec(&config).unwrap()).unwrap();
+        let child = command(role).env(INSTANCE_ENV, &file).spawn().unwrap();
+        Process {
+            child: Some(child),
+            control: config.control_socket,
+        }
+    }
+
+    fn config(
+        &self,
+        node: &str,
+        from: Option<&str>,
+        to: Option<&str>,
+        qos: &LinkQos,
+        params: Value,
+    ) -> InstanceConfig {
+        let input = from.map(|from| InputSocket {
+            port: "in".to_owned(),
+            link: format!("{from}->{node}"),
+            group: node.to_owned(),
+            qos: qos.clone(),
+            from: format!("s.{from}.0"),
+            path: self.path(&format!("{from}.out")),
+        });
+        let groups = to.map(|to| OutputGroup {
+            link: format!("{node}->{to}"),
+            group: to.to_owned(),
+            qos: qos.clone(),
+        });
+        let Value::Object(params) = params else {
+            panic!("parameters are an object")
+        };
+        InstanceConfig {
+            instance: Instance {
+                id: format!("s.{node}.0"),
+                system: "s".to_owned(),
+                node: node.to_owned(),
+                replica: 0,
+                revision: 1,
+                program: Program::Command(Vec::new()),
+                env: std::collections::BTreeMap::new(),
+                params,
+                inputs: Vec::new(),
+                outputs: vec![edgeflow_spec::assignment::Output {
+                    port: "out".to_owned(),
+                    groups: groups.into_iter().collect(),
+                }],
+                restart: RestartPolicy::Always,
+                stop_grace_ms: 2000,
+            },
+            device: "d".to_owned(),
+            control_socket: self.path(&format!("{node}.control")),
+            output_sockets: vec![OutputSocket {
+                port: "out".to_owned(),
+                path: self.path(&format!("{node}.out")),
+            }],
+            input_sockets: input.into_iter().collect(),
+            state_dir: self.path(&format!("{node}.state")),
+            asset_dirs: Vec::new(),
+        }
+    }
+}
+
+/// The test node, which is an example of this crate, without an instance file.
+pub(crate) fn command(role: &str) -> Command {
+    let own = std::env::current_exe().unwrap();
+    // target/debug/deps/it-… → target/debug/examples/test_node
+    let folder = own.parent().and_then(Path::parent).unwrap();
+    let mut command = Command::new(folder.join("examples/test_node"));
+    command
+        .arg(role)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped());
+    command
+        .env_remove(INSTANCE_ENV)
+        .env_remove("RUST_BACKTRACE");
+    command
+}
+
+pub(crate) fn no_params() -> Value {
+    json!({})
+}
+
+impl Process {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let child = self.child.as_ref().unwrap();
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(mut self) -> Output {
+        let mut child = self.child.take().unwrap();
+        let start = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if start.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                panic!("the node does not end");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.wait_with_output().unwrap()
+    }
+
+    /// Waits for a report that satisfies `wanted`.
+    pub(crate) fn report(&self, wanted: impl Fn(&NodeReport) -> bool) -> NodeReport {
+        run(async {
+            let mut client = self.client().await;
+            let stream = client.watch(WatchNodeRequest {}).await.unwrap();
+            let mut stream = stream.into_inner();
+            loop {
+                let report = stream.message().await.unwrap().unwrap();
+                if wanted(&report) {
+                    return report;
+                }
+            }
+        })
+    }
+
+    pub(crate) fn stop(&self) {
+        run(async {
+            let mut client = self.client().await;
+            let request = StopNodeRequest { grace_ms: 1000 };
+            client.stop(request).await.unwrap();
+        });
+    }
+
+    async fn client(&self) -> NodeServiceClient<tonic::transport::Channel> {
+        let address = format!("unix:{}", self.control.display());
+        loop {
+            if let Ok(client) = NodeServiceClient::connect(address.clone()).await {
+                return client;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime
+        .block_on(async { tokio::time::timeout(PATIENCE, future).await })
+        .expect("in time")
+}
