@@ -25,7 +25,6 @@ pub(super) struct Store {
     root: PathBuf,
     open: BTreeMap<Arc<str>, Current>,
     conditions: Arc<Conditions>,
-    failing: bool,
 }
 
 struct Current {
@@ -39,7 +38,6 @@ impl Store {
             root,
             open: BTreeMap::new(),
             conditions,
-            failing: false,
         }
     }
 
@@ -47,15 +45,12 @@ impl Store {
     pub(super) fn append(&mut self, line: &Line) -> bool {
         match self.try_append(line) {
             Ok(()) => {
-                if self.failing {
-                    self.failing = false;
-                    self.conditions.clear(conditions::DISK);
-                }
+                // Whoever has raised it: logs, events and records share a disk.
+                self.conditions.clear(conditions::DISK);
                 true
             }
             Err(error) => {
                 self.open.remove(&line.instance);
-                self.failing = true;
                 self.conditions.set(
                     conditions::DISK,
                     format!("log lines are lost: {error}; free some space on the data disk"),
