@@ -55,12 +55,7 @@ pub(crate) struct Globals {
     #[arg(long, global = true, env = "EDGEFLOW_CA", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
     /// File with the admin token; EDGEFLOW_TOKEN holds the token itself
-    #[arg(
-        long,
-        global = true,
-        env = "EDGEFLOW_TOKEN_FILE",
-        value_name = "FILE"
-    )]
+    #[arg(long, global = true, env = "EDGEFLOW_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Configuration file
     #[arg(long, global = true, env = "EDGEFLOW_CONFIG", value_name = "FILE")]

@@ -11,7 +11,9 @@ use edgeflow_proto::v1::control_service_client::ControlServiceClient;
 use tonic::{Response, Status, service::interceptor::InterceptedService, transport::Channel};
 
 pub(crate) use errors::{is_connection_loss, status_failure};
-pub(crate) use target::{Origin, Target, discover};
+pub(crate) use target::{
+    Origin, Target, discover, from_data_dir, is_loopback, parse_server, read_small, read_token,
+};
 
 use crate::{
     args::Globals,

@@ -84,20 +84,26 @@ pub(crate) fn load(path: &Path) -> Outcome<Config> {
         Err(error) => return Err(Failure::failed(what()).why(error)),
     };
     if size > MAX_FILE_BYTES {
-        return Err(Failure::failed(what()).why(format!("it is larger than {MAX_FILE_BYTES} bytes")));
+        return Err(
+            Failure::failed(what()).why(format!("it is larger than {MAX_FILE_BYTES} bytes"))
+        );
     }
     let text = fs::read_to_string(path).map_err(|error| Failure::failed(what()).why(error))?;
     toml::from_str(&text).map_err(|error| {
         Failure::failed(what())
             .why(error.to_string().trim_end())
-            .next(format!("correct it, or move it away: mv {0} {0}.old", path.display()))
+            .next(format!(
+                "correct it, or move it away: mv {0} {0}.old",
+                path.display()
+            ))
     })
 }
 
 /// Writes the file: temporary, sync, rename; mode 0600.
 pub(crate) fn save(path: &Path, config: &Config) -> Outcome {
     let what = || format!("can't write the configuration file {}", path.display());
-    let text = toml::to_string_pretty(config).map_err(|error| Failure::failed(what()).why(error))?;
+    let text =
+        toml::to_string_pretty(config).map_err(|error| Failure::failed(what()).why(error))?;
     let write = || -> std::io::Result<()> {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             fs::create_dir_all(dir)?;
@@ -127,7 +133,9 @@ impl Config {
             let known: Vec<&str> = self.contexts.keys().map(String::as_str).collect();
             let failure = Failure::new(Exit::NotFound, format!("there is no context `{name}`"));
             if known.is_empty() {
-                failure.next("add one: edgeflow context add NAME --server https://HOST:7443 --ca ca.crt")
+                failure.next(
+                    "add one: edgeflow context add NAME --server https://HOST:7443 --ca ca.crt",
+                )
             } else {
                 failure.next(format!("use one of: {}", known.join(", ")))
             }

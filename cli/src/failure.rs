@@ -79,6 +79,16 @@ impl Failure {
         self
     }
 
+    /// What to do next, on one line.
+    pub(crate) fn advice(&self) -> String {
+        self.why
+            .iter()
+            .chain(&self.next)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+
     /// The text for a terminal, several lines.
     pub(crate) fn render(&self, paint: crate::output::colour::Paint) -> String {
         let mut text = format!("{} {}", paint.bad("error:"), self.what);

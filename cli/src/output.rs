@@ -103,7 +103,10 @@ pub(crate) fn document<T: Serialize + ?Sized>(format: Format, value: &T) -> Outc
 
 /// Prints one value as one line of JSON.
 pub(crate) fn json_line<T: Serialize>(value: &T) -> Outcome {
-    line(serde_json::to_string(value).map_err(|error| Failure::failed("can't write JSON").why(error))?);
+    line(
+        serde_json::to_string(value)
+            .map_err(|error| Failure::failed("can't write JSON").why(error))?,
+    );
     Ok(())
 }
 

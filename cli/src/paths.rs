@@ -43,7 +43,7 @@ pub(crate) fn config_file() -> Option<PathBuf> {
 
 /// The run folder (sockets) of an agent that is started without `--run-dir`.
 pub(crate) fn run_dir() -> PathBuf {
-    if let Some(dir) = env_path("EDGEFLOW_RUN_DIR") {
+    if let Some(dir) = env_path("EDGEFLOW_AGENT_RUN_DIR") {
         dir
     } else if is_root() {
         PathBuf::from("/run/edgeflow")

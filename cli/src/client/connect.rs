@@ -27,7 +27,9 @@ pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(value) = &self.0 {
-            request.metadata_mut().insert("authorization", value.clone());
+            request
+                .metadata_mut()
+                .insert("authorization", value.clone());
         }
         Ok(request)
     }
@@ -58,7 +60,10 @@ fn endpoint(target: &Target) -> Outcome<Endpoint> {
     let Some(ca) = &target.ca else {
         return Err(Failure::new(
             Exit::Unreachable,
-            format!("can't tell whether {} is the real control plane", target.server),
+            format!(
+                "can't tell whether {} is the real control plane",
+                target.server
+            ),
         )
         .why("its CA certificate is not known here")
         .next("copy ca.crt from the control plane's data folder and pass it: --ca ca.crt")
@@ -80,7 +85,9 @@ pub(crate) fn api(channel: Channel, token: Option<&str>) -> Outcome<Api> {
             Failure::new(Exit::Denied, "the token has characters that no token has")
                 .next("copy it again from the control plane's admin-token file")
         })?;
-    Ok(ControlServiceClient::with_interceptor(channel, Bearer(value))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES))
+    Ok(
+        ControlServiceClient::with_interceptor(channel, Bearer(value))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES),
+    )
 }

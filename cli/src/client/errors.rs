@@ -49,22 +49,23 @@ pub(crate) fn is_connection_loss(status: &Status) -> bool {
 /// A status as a failure. `what` completes "can't …".
 pub(crate) fn status_failure(target: &Target, what: &str, status: &Status) -> Failure {
     if is_connection_loss(status) {
-        let cause = std::error::Error::source(status).map_or_else(
-            || status.message().to_owned(),
-            root_cause,
-        );
+        let cause = std::error::Error::source(status)
+            .map_or_else(|| status.message().to_owned(), root_cause);
         return unreachable(target, &cause);
     }
     let failure = |exit| Failure::new(exit, format!("can't {what}")).why(status.message());
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => denied(target, what, status),
-        Code::NotFound => failure(Exit::NotFound).next("see what there is: edgeflow get systems, edgeflow get devices"),
-        Code::Aborted => failure(Exit::Conflict).next("look at the change first (edgeflow history), then try again"),
+        Code::NotFound => failure(Exit::NotFound)
+            .next("see what there is: edgeflow get systems, edgeflow get devices"),
+        Code::Aborted => failure(Exit::Conflict)
+            .next("look at the change first (edgeflow history), then try again"),
         Code::AlreadyExists => failure(Exit::Conflict),
         Code::InvalidArgument | Code::OutOfRange => failure(Exit::Usage),
         Code::DeadlineExceeded => failure(Exit::Timeout),
-        Code::Unimplemented => failure(Exit::Failed)
-            .next("compare the versions of both sides: edgeflow version"),
+        Code::Unimplemented => {
+            failure(Exit::Failed).next("compare the versions of both sides: edgeflow version")
+        }
         Code::ResourceExhausted => failure(Exit::Failed).next("try again in a moment"),
         Code::Internal | Code::DataLoss | Code::Unknown => {
             failure(Exit::Failed).next("the control plane's log says more")
@@ -77,7 +78,10 @@ fn denied(target: &Target, what: &str, status: &Status) -> Failure {
     let failure = Failure::new(Exit::Denied, format!("can't {what}"));
     if target.token.is_none() {
         return failure
-            .why(format!("{} needs a token and none was given", target.server))
+            .why(format!(
+                "{} needs a token and none was given",
+                target.server
+            ))
             .next("set EDGEFLOW_TOKEN, or --token-file with the control plane's admin-token file");
     }
     let failure = failure.why(status.message());

@@ -39,7 +39,6 @@ pub(crate) struct Target {
     pub(crate) server: String,
     /// Host without port and brackets.
     pub(crate) host: String,
-    pub(crate) port: u16,
     pub(crate) tls: bool,
     pub(crate) token: Option<String>,
     /// PEM.
@@ -116,7 +115,10 @@ fn from_flags(globals: &Globals, server: &str) -> Outcome<Target> {
     target.ca = given_ca(globals)?;
     if is_loopback(&target.host) {
         // On the control plane's own machine its files say the rest, when they can be read.
-        for dir in [paths::control_plane_dir(), local_control_plane()].into_iter().flatten() {
+        for dir in [paths::control_plane_dir(), local_control_plane()]
+            .into_iter()
+            .flatten()
+        {
             if target.token.is_none() {
                 target.token = read_token(&dir.join("admin-token")).ok();
             }
@@ -129,9 +131,13 @@ fn from_flags(globals: &Globals, server: &str) -> Outcome<Target> {
 }
 
 fn from_this_machine(globals: &Globals) -> Outcome<Target> {
-    for dir in [local_control_plane_if_chosen(), paths::control_plane_dir(), local_control_plane()]
-        .into_iter()
-        .flatten()
+    for dir in [
+        local_control_plane_if_chosen(),
+        paths::control_plane_dir(),
+        local_control_plane(),
+    ]
+    .into_iter()
+    .flatten()
     {
         if dir.join("addresses.json").exists() {
             let mut target = from_data_dir(&dir)?;
@@ -213,19 +219,29 @@ pub(crate) fn parse_server(text: &str, origin: Origin) -> Outcome<Target> {
     if rest.is_empty() || rest.contains(['/', '#', '?', '@', ' ']) {
         return Err(wrong("it has to be a host and a port, nothing else"));
     }
-    let default = if tls { DEFAULT_TLS_PORT } else { DEFAULT_HTTP_PORT };
-    let (host, port) = split_port(rest, default).ok_or_else(|| wrong("the port is not a number"))?;
+    let default = if tls {
+        DEFAULT_TLS_PORT
+    } else {
+        DEFAULT_HTTP_PORT
+    };
+    let (host, port) =
+        split_port(rest, default).ok_or_else(|| wrong("the port is not a number"))?;
     if !tls && !is_loopback(&host) {
         return Err(Failure::usage(format!("{text} is not on this machine"))
             .why("a token never travels unencrypted over a network")
-            .next(format!("use TLS: --server https://{host}:{DEFAULT_TLS_PORT} --ca ca.crt")));
+            .next(format!(
+                "use TLS: --server https://{host}:{DEFAULT_TLS_PORT} --ca ca.crt"
+            )));
     }
     let scheme = if tls { "https" } else { "http" };
-    let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let shown = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.clone()
+    };
     Ok(Target {
         server: format!("{scheme}://{shown}:{port}"),
         host,
-        port,
         tls,
         token: None,
         ca: None,
@@ -286,7 +302,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "https://", "ftp://x", "x:y", "http://localhost/path", "a@b", ":7"] {
+        for text in [
+            "",
+            "https://",
+            "ftp://x",
+            "x:y",
+            "http://localhost/path",
+            "a@b",
+            ":7",
+        ] {
             assert!(server(text).starts_with("error"), "{text:?} was taken");
         }
     }

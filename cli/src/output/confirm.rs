@@ -10,8 +10,10 @@ pub(crate) async fn confirm(question: &str, yes: bool) -> Outcome {
         return Ok(());
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::usage("this needs a confirmation, and there is no terminal to ask on")
-            .next("add --yes to go ahead without being asked"));
+        return Err(Failure::usage(
+            "this needs a confirmation, and there is no terminal to ask on",
+        )
+        .next("add --yes to go ahead without being asked"));
     }
     let question = question.to_owned();
     let answer = tokio::task::spawn_blocking(move || {

@@ -115,7 +115,11 @@ pub(crate) fn cut(line: &str, columns: usize) -> String {
     let mut visible = 0;
     let mut escape = false;
     let total = visible_width(line);
-    let room = if total > columns { columns.saturating_sub(1) } else { columns };
+    let room = if total > columns {
+        columns.saturating_sub(1)
+    } else {
+        columns
+    };
     for c in line.chars() {
         if escape {
             text.push(c);

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        .map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
 }
 
 /// RFC 3339 in UTC; nothing for 0, which means "never" in the protocol.
@@ -24,7 +26,7 @@ pub(crate) fn local(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).map_or_else(
         |_| "-".to_owned(),
         |at| {
-            at.to_zoned(jiff::tz::TimeZone::system())
+            at.to_zoned_datetime(jiff::tz::TimeZone::system())
                 .strftime("%Y-%m-%d %H:%M:%S%.3f")
                 .to_string()
         },
@@ -76,10 +78,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         return Err(EXAMPLES.to_owned());
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let (number, tail) = rest.split_at(digits);
         let number: u64 = number.parse().map_err(|_| EXAMPLES.to_owned())?;
-        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let letters = tail
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let unit_ms: u64 = match unit {
             "ms" => 1,
@@ -138,7 +144,15 @@ mod tests {
         assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5_400)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
-        for wrong in ["", "5", "m", "5 fortnights", "-3s", "99999999999999999999s", "1e3s"] {
+        for wrong in [
+            "",
+            "5",
+            "m",
+            "5 fortnights",
+            "-3s",
+            "99999999999999999999s",
+            "1e3s",
+        ] {
             assert!(parse_duration(wrong).is_err(), "{wrong:?} was read");
         }
     }

@@ -6,11 +6,14 @@ use edgeflow_proto::v1;
 use serde::Serialize;
 
 use super::{instance::InstanceView, labels_text, sorted};
-use crate::output::{
-    Row,
-    colour::Style,
-    table::Cell,
-    time::{age, bytes, now_ms, rfc3339},
+use crate::{
+    cells,
+    output::{
+        Row,
+        colour::Style,
+        table::Cell,
+        time::{age, bytes, now_ms, rfc3339},
+    },
 };
 
 /// A machine with an agent.
@@ -33,6 +36,8 @@ pub(crate) struct DeviceView {
     pub(crate) connection_epoch: u64,
     pub(crate) desired_generation: u64,
     pub(crate) observed_generation: u64,
+    #[serde(skip)]
+    pub(crate) certificate_expires_unix_ms: i64,
     #[serde(skip)]
     last_seen_unix_ms: i64,
 }
@@ -104,14 +109,23 @@ impl From<v1::Device> for DeviceView {
             online: device.online,
             message: device.message,
             load: device.load.map(LoadView::from),
-            conditions: device.conditions.into_iter().map(ConditionView::from).collect(),
-            instances: device.instances.into_iter().map(InstanceView::from).collect(),
+            conditions: device
+                .conditions
+                .into_iter()
+                .map(ConditionView::from)
+                .collect(),
+            instances: device
+                .instances
+                .into_iter()
+                .map(InstanceView::from)
+                .collect(),
             enrolled_at: rfc3339(device.enrolled_unix_ms),
             last_seen_at: rfc3339(device.last_seen_unix_ms),
             certificate_expires_at: rfc3339(device.certificate_expires_unix_ms),
             connection_epoch: device.connection_epoch,
             desired_generation: device.desired_generation,
             observed_generation: device.observed_generation,
+            certificate_expires_unix_ms: device.certificate_expires_unix_ms,
             last_seen_unix_ms: device.last_seen_unix_ms,
         }
     }
@@ -204,7 +218,9 @@ impl Row for DeviceView {
     }
 
     fn header(wide: bool) -> Vec<&'static str> {
-        let mut header = vec!["DEVICE", "HEALTH", "READY", "CPU", "MEMORY", "SEEN", "VERSION"];
+        let mut header = vec![
+            "DEVICE", "HEALTH", "READY", "CPU", "MEMORY", "SEEN", "VERSION",
+        ];
         if wide {
             header.extend(["ID", "ARCH", "TEMP", "CAMERAS", "ACCELERATORS", "MODEL"]);
         }
@@ -213,20 +229,31 @@ impl Row for DeviceView {
     }
 
     fn cells(&self, wide: bool) -> Vec<Cell> {
-        let ready = self.instances.iter().filter(|one| one.phase == "ready").count();
+        let ready = self
+            .instances
+            .iter()
+            .filter(|one| one.phase == "ready")
+            .count();
         let load = self.load.as_ref().filter(|_| self.online);
         let dash = || "-".to_owned();
         let mut cells = vec![
             Cell::from(self.name.as_str()),
             Cell::styled(self.health, self.health_style()),
             format!("{ready}/{}", self.instances.len()).into(),
-            load.map_or_else(dash, |load| format!("{:.0}%", load.cpu * 100.0)).into(),
-            load.map_or_else(dash, |load| bytes(load.memory_used_bytes)).into(),
+            load.map_or_else(dash, |load| format!("{:.0}%", load.cpu * 100.0))
+                .into(),
+            load.map_or_else(dash, |load| bytes(load.memory_used_bytes))
+                .into(),
             self.seen_text().into(),
             self.facts.agent_version.as_str().into(),
         ];
         if wide {
-            let names: Vec<&str> = self.facts.accelerators.iter().map(|one| one.name.as_str()).collect();
+            let names: Vec<&str> = self
+                .facts
+                .accelerators
+                .iter()
+                .map(|one| one.name.as_str())
+                .collect();
             cells.extend([
                 Cell::from(self.id.as_str()),
                 self.facts.arch.as_str().into(),
@@ -234,7 +261,12 @@ impl Row for DeviceView {
                     .map_or_else(dash, |degrees| format!("{degrees:.0} °C"))
                     .into(),
                 self.facts.cameras.len().to_string().into(),
-                if names.is_empty() { dash() } else { names.join(",") }.into(),
+                if names.is_empty() {
+                    dash()
+                } else {
+                    names.join(",")
+                }
+                .into(),
                 self.facts.model.as_str().into(),
             ]);
         }

@@ -55,7 +55,11 @@ impl EventView {
             "warning" => Style::Warn,
             _ => Style::Accent,
         };
-        let subject = if self.instance.is_empty() { &self.system } else { &self.instance };
+        let subject = if self.instance.is_empty() {
+            &self.system
+        } else {
+            &self.instance
+        };
         let place = [self.device.as_str(), subject.as_str()]
             .into_iter()
             .filter(|part| !part.is_empty())
@@ -128,7 +132,7 @@ impl LogView {
 const HIDDEN_KEYS: [&str; 6] = ["timestamp", "level", "message", "target", "span", "spans"];
 
 /// `level message key=value …` of a JSON log line; nothing for other text.
-fn structured(text: &str, paint: Paint) -> Option<String> {
+pub(crate) fn structured(text: &str, paint: Paint) -> Option<String> {
     if !text.starts_with('{') {
         return None;
     }
@@ -141,7 +145,10 @@ fn structured(text: &str, paint: Paint) -> Option<String> {
         _ => Style::Dim,
     };
     let mut out = format!("{} {message}", paint.style(style, &level.to_lowercase()));
-    for (key, value) in fields.iter().filter(|(key, _)| !HIDDEN_KEYS.contains(&key.as_str())) {
+    for (key, value) in fields
+        .iter()
+        .filter(|(key, _)| !HIDDEN_KEYS.contains(&key.as_str()))
+    {
         let value = match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
@@ -157,7 +164,8 @@ mod tests {
 
     #[test]
     fn structured_lines_become_text_and_other_lines_stay() {
-        let line = r#"{"timestamp":"x","level":"WARN","message":"no signal","source":"cam","tries":3}"#;
+        let line =
+            r#"{"timestamp":"x","level":"WARN","message":"no signal","source":"cam","tries":3}"#;
         assert_eq!(
             structured(line, Paint(false)).as_deref(),
             Some("warn no signal source=cam tries=3")

@@ -240,7 +240,9 @@ impl Row for InstanceView {
                 "REVISION", "REASON",
             ]
         } else {
-            vec!["INSTANCE", "DEVICE", "PHASE", "FPS", "RESTARTS", "AGE", "REASON"]
+            vec![
+                "INSTANCE", "DEVICE", "PHASE", "FPS", "RESTARTS", "AGE", "REASON",
+            ]
         }
     }
 

@@ -95,7 +95,11 @@ impl ApplyView {
             dry_run: response.dry_run,
             revision: system.revision,
             etag: system.etag,
-            problems: response.problems.into_iter().map(ProblemView::from).collect(),
+            problems: response
+                .problems
+                .into_iter()
+                .map(ProblemView::from)
+                .collect(),
             plan: response.plan.map(PlanView::from).unwrap_or_default(),
         }
     }
@@ -211,14 +215,28 @@ impl PlanView {
                 format!(" ({})", link.transport_reason)
             };
             let how = paint.dim(&format!("{}{why}", how.trim()));
-            lines.push(format!("    {} {}  {how}", mark(link.action, paint), link.link));
+            lines.push(format!(
+                "    {} {}  {how}",
+                mark(link.action, paint),
+                link.link
+            ));
         });
-        section(&mut lines, paint, "devices", self.devices.iter(), |device, lines| {
-            device_lines(device, lines, paint);
-        });
+        section(
+            &mut lines,
+            paint,
+            "devices",
+            self.devices.iter(),
+            |device, lines| {
+                device_lines(device, lines, paint);
+            },
+        );
         if with_diff && !self.manifest_diff.trim().is_empty() {
             lines.push(format!("  {}", paint.bold("manifest")));
-            lines.extend(self.manifest_diff.lines().map(|line| diff_line(line, paint)));
+            lines.extend(
+                self.manifest_diff
+                    .lines()
+                    .map(|line| diff_line(line, paint)),
+            );
         }
         lines
     }
@@ -285,10 +303,17 @@ fn device_lines(device: &DevicePlanView, lines: &mut Vec<String>, paint: Paint) 
             paint.dim(&format!("  {}", change.reason))
         };
         let sign = mark(change.action, paint);
-        lines.push(format!("      {sign} {} {}{why}", change.action, change.instance));
+        lines.push(format!(
+            "      {sign} {} {}{why}",
+            change.action, change.instance
+        ));
     }
     if kept > 0 {
-        lines.push(format!("      {} {}", mark("keep", paint), paint.dim(&format!("{kept} kept running"))));
+        lines.push(format!(
+            "      {} {}",
+            mark("keep", paint),
+            paint.dim(&format!("{kept} kept running"))
+        ));
     }
 }
 

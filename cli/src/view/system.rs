@@ -100,7 +100,11 @@ impl From<v1::System> for SystemView {
             links: system.links.into_iter().map(LinkView::from).collect(),
             views: system.views,
             devices: status.devices.into_iter().map(PlaceView::from).collect(),
-            instances: status.instances.into_iter().map(InstanceView::from).collect(),
+            instances: status
+                .instances
+                .into_iter()
+                .map(InstanceView::from)
+                .collect(),
             manifest: system.manifest,
             updated_unix_ms: system.updated_unix_ms,
         }
@@ -199,7 +203,11 @@ impl Row for SystemView {
             age(self.updated_unix_ms, now_ms()).into(),
         ];
         if wide {
-            let selector = if self.selector.is_empty() { "all devices" } else { &self.selector };
+            let selector = if self.selector.is_empty() {
+                "all devices"
+            } else {
+                &self.selector
+            };
             cells.extend([
                 Cell::from(self.nodes.len().to_string()),
                 self.links.len().to_string().into(),

@@ -85,7 +85,11 @@ impl Row for TokenView {
     }
 
     fn cells(&self, _wide: bool) -> Vec<Cell> {
-        let style = if self.state == "active" { Style::Good } else { Style::Dim };
+        let style = if self.state == "active" {
+            Style::Good
+        } else {
+            Style::Dim
+        };
         vec![
             Cell::from(self.id.as_str()),
             Cell::styled(self.state, style),

@@ -1,0 +1,371 @@
+//! `edgeflow describe`: everything about one system or device.
+
+use clap::{Args, ValueEnum};
+use edgeflow_proto::v1;
+
+use crate::{
+    args::Globals,
+    cells,
+    client::Client,
+    failure::Outcome,
+    output::{
+        self, Format, Row,
+        colour::{self, Paint},
+        table::{Cell, Table},
+        time::bytes,
+    },
+    view::{
+        device::{CameraView, ConditionView, DeviceView, LoadView},
+        instance::InstanceView,
+        labels_text,
+        system::{LinkView, NodeView, SystemView},
+    },
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  edgeflow describe system entrance
+  edgeflow describe device pi-7
+  edgeflow describe system entrance -o json";
+
+/// Show everything about a system or a device
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Describe {
+    /// What it is
+    #[arg(value_enum, ignore_case = true)]
+    kind: Kind,
+    /// Its name; a device's id works too
+    name: String,
+    /// Output format
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    #[value(alias = "systems", alias = "sys")]
+    System,
+    #[value(alias = "devices", alias = "dev")]
+    Device,
+}
+
+impl Describe {
+    pub(crate) async fn run(self, globals: &Globals) -> Outcome {
+        let client = Client::connect(globals).await?;
+        let mut api = client.api();
+        let paint = colour::stdout();
+        match self.kind {
+            Kind::System => {
+                let request = v1::GetSystemRequest {
+                    name: self.name.clone(),
+                };
+                let what = format!("get the system {}", self.name);
+                let response = client.call(&what, api.get_system(request)).await?;
+                let view = SystemView::from(response.system.unwrap_or_default());
+                if self.is_document() {
+                    return output::document(self.output, &view);
+                }
+                system(&view, paint);
+            }
+            Kind::Device => {
+                let request = v1::GetDeviceRequest {
+                    device: self.name.clone(),
+                };
+                let what = format!("get the device {}", self.name);
+                let response = client.call(&what, api.get_device(request)).await?;
+                let view = DeviceView::from(response.device.unwrap_or_default());
+                if self.is_document() {
+                    return output::document(self.output, &view);
+                }
+                device(&view, paint);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_document(&self) -> bool {
+        matches!(self.output, Format::Json | Format::Yaml)
+    }
+}
+
+fn field(paint: Paint, name: &str, value: &str) {
+    if !value.is_empty() {
+        output::line(format!("{} {value}", paint.dim(&format!("{name:<14}"))));
+    }
+}
+
+fn heading(paint: Paint, text: &str) {
+    output::line(format!("\n{}", paint.bold(text)));
+}
+
+fn print_table(table: &Table, paint: Paint) {
+    for line in table.lines(paint) {
+        output::line(format!("  {line}"));
+    }
+}
+
+fn system(view: &SystemView, paint: Paint) {
+    field(paint, "System", &paint.bold(&view.name));
+    field(paint, "Phase", &paint.style(view.phase_style(), view.phase));
+    field(paint, "Message", &view.message);
+    field(paint, "Revision", &view.revision.to_string());
+    field(paint, "Etag", &view.etag);
+    let selector = if view.selector.is_empty() {
+        "all devices"
+    } else {
+        &view.selector
+    };
+    field(paint, "Selector", selector);
+    field(paint, "Labels", &labels_text(&view.labels));
+    field(
+        paint,
+        "Ready",
+        &format!(
+            "{} instances, {}/{} devices",
+            view.ready_text(),
+            view.devices_ready,
+            view.devices_matched
+        ),
+    );
+    field(paint, "Created", view.created_at.as_deref().unwrap_or("-"));
+    field(paint, "Updated", view.updated_at.as_deref().unwrap_or("-"));
+    field(paint, "Views", &view.views.join(", "));
+    heading(paint, "Nodes");
+    nodes(&view.nodes, paint);
+    if !view.links.is_empty() {
+        heading(paint, "Links");
+        links(&view.links, &view.instances, paint);
+    }
+    if !view.devices.is_empty() {
+        heading(paint, "Devices");
+        let mut table = Table::new(vec!["DEVICE", "ONLINE", "READY", "GENERATION", "MESSAGE"]);
+        for place in &view.devices {
+            table.push(cells![
+                place.device.as_str(),
+                yes_no(place.online),
+                yes_no(place.ready),
+                format!("{}/{}", place.observed_generation, place.desired_generation),
+                place.message.as_str(),
+            ]);
+        }
+        print_table(&table, paint);
+    }
+    instances(&view.instances, paint);
+}
+
+fn yes_no(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+fn nodes(nodes: &[NodeView], paint: Paint) {
+    let mut table = Table::new(vec!["NODE", "RUNS", "REPLICAS", "PARAMETERS"]);
+    for node in nodes {
+        let runs = if node.uses.is_empty() {
+            node.run.join(" ")
+        } else {
+            node.uses.clone()
+        };
+        let params = match &node.params {
+            serde_json::Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect::<Vec<_>>()
+                .join(" "),
+            _ => String::new(),
+        };
+        table.push(cells![
+            node.name.as_str(),
+            runs,
+            node.replicas.to_string(),
+            params
+        ]);
+    }
+    print_table(&table, paint);
+}
+
+/// The links with what flows over them now, all devices together.
+fn links(links: &[LinkView], instances: &[InstanceView], paint: Paint) {
+    let mut table = Table::new(vec![
+        "LINK",
+        "QOS",
+        "TRANSPORT",
+        "FPS",
+        "AGE P50",
+        "DELIVERED",
+        "DROPPED",
+    ]);
+    for link in links {
+        let outputs = || {
+            instances
+                .iter()
+                .flat_map(|one| &one.outputs)
+                .filter(|one| one.link == link.id)
+        };
+        let inputs = || {
+            instances
+                .iter()
+                .flat_map(|one| &one.inputs)
+                .filter(|one| one.link == link.id)
+        };
+        let dropped: u64 = outputs().flat_map(|one| one.dropped.values()).sum::<u64>()
+            + inputs().flat_map(|one| one.dropped.values()).sum::<u64>();
+        let delivered: u64 = outputs().map(|one| one.delivered).sum();
+        let fps: f64 = inputs().map(|one| one.fps).sum();
+        let age = inputs().map(|one| one.age_p50_us).max();
+        table.push(cells![
+            link.id.as_str(),
+            link.qos.as_str(),
+            link.transport.as_str(),
+            format!("{fps:.1}"),
+            age.map_or_else(
+                || "-".to_owned(),
+                |us| format!("{:.1} ms", f64::from(us) / 1000.0)
+            ),
+            delivered.to_string(),
+            dropped.to_string(),
+        ]);
+    }
+    print_table(&table, paint);
+}
+
+fn instances(instances: &[InstanceView], paint: Paint) {
+    if instances.is_empty() {
+        return;
+    }
+    heading(paint, "Instances");
+    let mut table = Table::new(InstanceView::header(true));
+    for instance in instances {
+        table.push(instance.cells(true));
+    }
+    print_table(&table, paint);
+    for instance in instances.iter().filter(|instance| instance.is_bad()) {
+        let Some(exit) = &instance.last_exit else {
+            continue;
+        };
+        heading(
+            paint,
+            &format!(
+                "Last exit of {} on {}: {}",
+                instance.id, instance.device, exit.message
+            ),
+        );
+        for line in &exit.log_tail {
+            output::line(format!("  | {line}"));
+        }
+    }
+}
+
+fn device(view: &DeviceView, paint: Paint) {
+    let facts = &view.facts;
+    field(paint, "Device", &paint.bold(&view.name));
+    field(paint, "Id", &view.id);
+    field(
+        paint,
+        "Health",
+        &paint.style(view.health_style(), view.health),
+    );
+    field(paint, "Message", &view.message);
+    field(paint, "Labels", &labels_text(&view.labels));
+    field(paint, "Machine", &facts.model);
+    field(
+        paint,
+        "System",
+        &[
+            facts.os.as_str(),
+            facts.kernel.as_str(),
+            facts.arch.as_str(),
+        ]
+        .join(" "),
+    );
+    field(paint, "Host name", &facts.hostname);
+    field(paint, "Processors", &facts.cpus.to_string());
+    field(paint, "Memory", &bytes(facts.memory_bytes));
+    field(paint, "Agent", &facts.agent_version);
+    field(paint, "Last seen", &view.seen_text());
+    field(
+        paint,
+        "Enrolled",
+        view.enrolled_at.as_deref().unwrap_or("-"),
+    );
+    field(
+        paint,
+        "Certificate",
+        &format!(
+            "until {}",
+            view.certificate_expires_at.as_deref().unwrap_or("-")
+        ),
+    );
+    field(
+        paint,
+        "Generation",
+        &format!("{}/{}", view.observed_generation, view.desired_generation),
+    );
+    load(view.load.as_ref(), paint);
+    for accelerator in &facts.accelerators {
+        field(
+            paint,
+            "Accelerator",
+            &format!("{} ({})", accelerator.name, accelerator.kind),
+        );
+    }
+    conditions(&view.conditions, paint);
+    cameras(&facts.cameras, paint);
+    instances(&view.instances, paint);
+}
+
+fn load(load: Option<&LoadView>, paint: Paint) {
+    let Some(load) = load else { return };
+    let cpu = format!(
+        "{:.0}% of all processors, {:.2} over a minute",
+        load.cpu * 100.0,
+        load.load1
+    );
+    field(paint, "Load", &cpu);
+    let of = |used, total| format!("{} of {}", bytes(used), bytes(total));
+    field(
+        paint,
+        "Memory used",
+        &of(load.memory_used_bytes, load.memory_total_bytes),
+    );
+    field(
+        paint,
+        "Disk used",
+        &of(load.disk_used_bytes, load.disk_total_bytes),
+    );
+    if let Some(degrees) = load.temperature_celsius {
+        field(paint, "Temperature", &format!("{degrees:.0} °C"));
+    }
+}
+
+fn conditions(conditions: &[ConditionView], paint: Paint) {
+    if conditions.is_empty() {
+        return;
+    }
+    heading(paint, "Conditions");
+    let mut table = Table::new(vec!["TYPE", "SINCE", "MESSAGE"]);
+    for condition in conditions {
+        table.push(vec![
+            Cell::styled(condition.r#type.as_str(), colour::Style::Warn),
+            condition.since.as_deref().unwrap_or("-").into(),
+            condition.message.as_str().into(),
+        ]);
+    }
+    print_table(&table, paint);
+}
+
+fn cameras(cameras: &[CameraView], paint: Paint) {
+    if cameras.is_empty() {
+        return;
+    }
+    heading(paint, "Cameras");
+    let mut table = Table::new(vec!["PATH", "DRIVER", "NAME"]);
+    for camera in cameras {
+        table.push(cells![
+            camera.path.as_str(),
+            camera.driver.as_str(),
+            camera.name.as_str()
+        ]);
+    }
+    print_table(&table, paint);
+}
