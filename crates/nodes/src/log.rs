@@ -98,7 +98,9 @@ fn age_ms(frame: &Frame) -> i64 {
 fn summary(detections: &[Detection]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for detection in detections {
-        let known = counts.iter_mut().find(|(label, _)| *label == detection.label);
+        let known = counts
+            .iter_mut()
+            .find(|(label, _)| *label == detection.label);
         if let Some((_, count)) = known {
             *count += 1;
         } else if counts.len() < MAX_LABELS {
