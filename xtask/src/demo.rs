@@ -23,7 +23,6 @@ const DEFAULT_CAMERA: &str = "/dev/video0";
 #[derive(Debug, Default, PartialEq)]
 struct Options {
     camera: Option<String>,
-    no_open: bool,
     rest: Vec<String>,
 }
 
@@ -42,9 +41,6 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         .arg("--data-dir")
         .arg(repo::target_dir()?.join("demo/data"));
     command.arg("--assets").arg(assets::dir()?);
-    if !options.no_open && has_desktop() {
-        command.arg("--open");
-    }
     command.args(&options.rest);
     // The terminal's Ctrl-C goes to `edgeflow local` and nothing stands between.
     Err(command.exec()).context("starting edgeflow local")
@@ -82,12 +78,6 @@ fn system(options: &Options, nodes: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Whether a browser window could appear here.
-fn has_desktop() -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    (set("DISPLAY") || set("WAYLAND_DISPLAY")) && process::find("xdg-open").is_some()
-}
-
 fn parse(args: &[String]) -> Result<Options> {
     let mut options = Options::default();
     let mut args = args.iter();
@@ -99,7 +89,6 @@ fn parse(args: &[String]) -> Result<Options> {
                     .context("--camera needs a device, as /dev/video0")?;
                 options.camera = Some(device.clone());
             }
-            "--no-open" => options.no_open = true,
             "--" => {
                 options.rest = args.cloned().collect();
                 break;
@@ -122,10 +111,9 @@ mod tests {
 
     #[test]
     fn arguments_after_two_dashes_are_passed_on() {
-        let options = parse(&args("--camera /dev/video2 --no-open -- --http 0")).unwrap();
+        let options = parse(&args("--camera /dev/video2 -- --http 0")).unwrap();
         let expected = Options {
             camera: Some("/dev/video2".to_owned()),
-            no_open: true,
             rest: args("--http 0"),
         };
         assert_eq!(options, expected);

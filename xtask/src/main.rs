@@ -26,7 +26,7 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
-  demo [--camera DEV] [--no-open] [-- ARGS]   build a release, get what is missing, run the quick start
+  demo [--camera DEV] [-- ARGS]               build a release, get what is missing, run the quick start
   setup                                       install what the demo and the tests need
   test                                        build everything, then unit, doc, web and end-to-end tests
   ci                                          test, and every check that a change has to pass
