@@ -1,5 +1,8 @@
 //! The conformance suite of links, run over every transport, and tests of hostile peers.
 
+// Helpers outside #[test] functions panic as well: that is how a test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod conformance;
 mod conservation;
 mod hostile;
