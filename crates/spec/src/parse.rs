@@ -65,7 +65,7 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Invalid> {
     if let Some(system) = &decoded.system {
         problems.extend(validate::validate(system, &decoded.marks, &source));
     }
-    problems.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
+    problems.sort_by_key(|problem| (problem.line, problem.column));
     // The middle of a chain is the end of two links.
     problems.dedup();
     match decoded.system {
