@@ -33,7 +33,7 @@ export function addLines(buffer: LogBuffer, fresh: LogLine[]): LogBuffer {
     // Escape sequences of terminals say nothing here.
     // eslint-disable-next-line no-control-regex
     const { level, message, fields } = splitLog(text.replace(/\u001b\[[0-9;]*m/g, ""));
-    const source = line.instance || line.node || line.stream;
+    const source = withoutSystem(line.instance, line.system) || line.node || line.stream;
     return {
       id: nextId++,
       at: Number(line.atUnixMs),
@@ -48,4 +48,9 @@ export function addLines(buffer: LogBuffer, fresh: LogLine[]): LogBuffer {
   const all = [...buffer.lines, ...added];
   const over = Math.max(0, all.length - MAX_LINES);
   return { lines: over ? all.slice(over) : all, nextId, forgotten: buffer.forgotten + over };
+}
+
+/** Instances are named `system.node.replica`; a log is of one system, so its name says nothing. */
+function withoutSystem(instance: string, system: string): string {
+  return system && instance.startsWith(`${system}.`) ? instance.slice(system.length + 1) : instance;
 }

@@ -186,7 +186,7 @@ function Charts({ samples }: { samples: DeviceLoad[] }) {
   if (!newest) return null;
   const hasTemperature = samples.some((sample) => sample.temperatureCelsius !== undefined);
   return (
-    <div className="grid2">
+    <div className="grid3">
       <ChartPanel title="CPU" now={`${percent(newest.cpu)} · load ${newest.load1.toFixed(2)}`}>
         <Chart label="CPU over time" times={times} max={1} show={percent} lines={[{ label: "CPU", colour: "--accent", values: samples.map((sample) => sample.cpu) }]} />
       </ChartPanel>
@@ -208,7 +208,7 @@ function Charts({ samples }: { samples: DeviceLoad[] }) {
 function ChartPanel({ title, now, children }: { title: string; now: string; children: ReactNode }) {
   return (
     <Panel title={title} actions={<span className="muted">{now}</span>}>
-      <Suspense fallback={<div style={{ height: 176 }} />}>{children}</Suspense>
+      <Suspense fallback={<div style={{ height: 140 }} />}>{children}</Suspense>
     </Panel>
   );
 }

@@ -204,7 +204,7 @@ function DeviceTable({ devices, history, onPick }: { devices: Device[]; history:
                       </Link>
                       <span className="faint">{[device.facts?.model || device.facts?.os, device.facts?.arch].filter(Boolean).join(" · ")}</span>
                       <Labels labels={device.labels} onPick={onPick} />
-                      {device.message && device.health !== DeviceHealth.READY && <span className="muted">{device.message}</span>}
+                      {device.message && device.health !== DeviceHealth.READY && <span className="muted clamp" title={device.message}>{device.message}</span>}
                     </div>
                   </td>
                   <td>

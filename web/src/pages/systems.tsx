@@ -61,7 +61,7 @@ export function SystemsPage() {
                             <b>{system.name}</b>
                           </Link>
                           <Labels labels={system.labels} onPick={setText} />
-                          {status?.message && <span className="muted">{status.message}</span>}
+                          {status?.message && <span className="muted clamp" title={status.message}>{status.message}</span>}
                         </div>
                       </td>
                       <td>

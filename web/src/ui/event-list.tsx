@@ -64,7 +64,7 @@ function EventRow({ event, now, linkSystem }: { event: Event; now: number; linkS
         </span>
         {event.details.length > 0 && (
           <details>
-            <summary>{event.details.length === 1 ? "1 line" : `${event.details.length} lines`}</summary>
+            <summary>details ({event.details.length})</summary>
             <pre className="logtail">{event.details.join("\n")}</pre>
           </details>
         )}

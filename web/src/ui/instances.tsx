@@ -44,7 +44,7 @@ function InstanceRow({ instance, show, now }: { instance: InstanceStatus; show: 
   const loop = instance.stats?.loopTime;
   return (
     <Fragment>
-      <tr>
+      <tr className={hasTrouble(instance) ? "open" : undefined}>
         <td>
           <Link href={paths.logs({ system: instance.system, node: instance.node, device: instance.deviceName })} title="Show its log">
             {instance.id}
@@ -72,12 +72,16 @@ function InstanceRow({ instance, show, now }: { instance: InstanceStatus; show: 
   );
 }
 
+function hasTrouble(instance: InstanceStatus): boolean {
+  return Boolean(instance.reason || instance.lastExit || instance.stats?.condition);
+}
+
 /** The reason row under an instance that is not well or was not a while ago. */
 function Trouble({ instance, now }: { instance: InstanceStatus; now: number }) {
   const [open, setOpen] = useState(false);
   const exit = instance.lastExit;
   const condition = instance.stats?.condition ?? "";
-  if (!instance.reason && !exit && !condition) return null;
+  if (!hasTrouble(instance)) return null;
   const due = Number(instance.nextStartUnixMs) - now;
   const waits = (instance.phase === InstancePhase.BACKOFF || instance.phase === InstancePhase.CRASH_LOOP || instance.phase === InstancePhase.FAILED) && due > 0;
   return (

@@ -27,7 +27,7 @@ export function Revisions({ system }: { system: System }) {
         <table>
           <thead>
             <tr>
-              <th className="num">Revision</th>
+              <th style={{ width: "1%" }}>Revision</th>
               <th>Cause</th>
               <th>When</th>
               <th />
@@ -36,7 +36,7 @@ export function Revisions({ system }: { system: System }) {
           <tbody>
             {revisions.map((revision) => (
               <tr key={String(revision.number)} className="link" onClick={() => setChosen(revision.number)} aria-selected={revision === shown} style={revision === shown ? { background: "var(--raised)" } : undefined}>
-                <td className="num">
+                <td>
                   <button type="button" className="label" onClick={() => setChosen(revision.number)}>
                     {String(revision.number)}
                   </button>
