@@ -93,11 +93,15 @@ impl Local {
             outcome = self.up(&home, &manifests, &mut daemons, &mut running) => outcome,
             () = stop.asked() => Ok(()),
         };
-        output::note("stopping …");
-        let stopping = Instant::now();
-        daemons.stop(&home, stop.asked()).await;
-        home.close();
-        output::note(format!("stopped in {}", elapsed(stopping.elapsed())));
+        if daemons.is_empty() {
+            home.close();
+        } else {
+            output::note("stopping …");
+            let stopping = Instant::now();
+            daemons.stop(&home, stop.asked()).await;
+            home.close();
+            output::note(format!("stopped in {}", elapsed(stopping.elapsed())));
+        }
         match outcome {
             Ok(()) if !running => Err(Failure::new(Exit::Interrupted, "interrupted")),
             outcome => outcome,
@@ -121,7 +125,14 @@ impl Local {
         let mut applied = Vec::new();
         for manifest in manifests {
             let change = apply::send(&client, manifest, None, false).await?;
-            apply::say(&change);
+            // The devices of the plan say nothing yet: the agent is about to connect.
+            let paint = colour::stdout();
+            output::line(format!(
+                "{} {}, revision {}",
+                paint.bold(&change.system),
+                change.outcome,
+                change.revision
+            ));
             applied.push(change.system);
         }
         dashboard(&client);

@@ -38,7 +38,7 @@ const MAX_SHOWN: usize = 5;
 
 /// What a follower of a system reports.
 #[derive(Debug)]
-pub(crate) enum Update {
+enum Update {
     /// The system as it is now; `settled` on the last one.
     System {
         system: Box<SystemView>,
@@ -48,12 +48,12 @@ pub(crate) enum Update {
     Failed(Failure),
 }
 
-/// Follows one system and sends what it sees until it is settled (`deadline` given) or for ever.
-pub(crate) async fn follow(
+/// Follows one system and sends what it sees until it is settled.
+async fn follow(
     client: Client,
     name: String,
     revision: u64,
-    deadline: Option<Instant>,
+    deadline: Instant,
     updates: mpsc::Sender<Update>,
 ) {
     let mut lost: Option<Instant> = None;
@@ -77,18 +77,17 @@ async fn watch_once(
     client: &Client,
     name: &str,
     revision: u64,
-    deadline: Option<Instant>,
+    deadline: Instant,
     updates: &mpsc::Sender<Update>,
     lost: &mut Option<Instant>,
 ) -> Result<(), tonic::Status> {
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = deadline.saturating_duration_since(Instant::now());
     let request = v1::WatchSystemRequest {
         name: name.to_owned(),
-        until_settled: deadline.is_some(),
+        until_settled: true,
         revision,
-        timeout_ms: left.map_or(0, |left| {
-            u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)
-        }),
+        // 0 would be no limit.
+        timeout_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
     };
     let mut stream = client.api().watch_system(request).await?.into_inner();
     while let Some(message) = stream.message().await? {
@@ -124,7 +123,7 @@ pub(crate) async fn until_settled(
             client.clone(),
             name.clone(),
             *revision,
-            Some(deadline),
+            deadline,
             sender.clone(),
         ));
     }

@@ -80,10 +80,10 @@ impl Daemon {
     pub(crate) fn died(&mut self) -> Option<Failure> {
         let status = self.child.try_wait().ok().flatten()?;
         let how = match status.code() {
-            Some(code) => format!("with exit code {code}"),
-            None => format!("by {status}"),
+            Some(code) => format!("ended with exit code {code}"),
+            None => format!("was ended by {status}"),
         };
-        Some(self.failure(format!("the {} ended {how}", self.name)))
+        Some(self.failure(format!("the {} {how}", self.name)))
     }
 
     /// A failure with the last lines of the log.
@@ -158,6 +158,11 @@ impl Daemons {
             .into_iter()
             .flatten()
             .find_map(Daemon::died)
+    }
+
+    /// Whether there is anything to stop.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.agent.is_none() && self.control_plane.is_none()
     }
 
     pub(crate) fn rotate_logs(&self) {
