@@ -14,6 +14,7 @@ const STALL_MS = 4000;
 /** Frames are counted over this long. */
 const FPS_WINDOW_MS = 2000;
 const REFRESH_MS = 500;
+const WAITING = "Waiting for a frame";
 
 interface Figures {
   fps: number;
@@ -56,7 +57,7 @@ class Player {
       onFrame: (frame) => void this.show(frame),
       onError: (reason, message) => this.onCard({ title: reasonTitle(reason), text: message }),
       onOpen: () => {
-        if (!this.lastFrame) this.onCard({ title: "Waiting for a frame", text: "" });
+        if (!this.lastFrame) this.onCard({ title: WAITING, text: "" });
       },
     });
   }
@@ -203,7 +204,7 @@ export function Tile({ source, hint, loopMs }: { source: TileSource; hint?: stri
       <canvas ref={canvas} role="img" aria-label={`Live picture of ${node} of ${system}`} />
       {card && (
         <div className="card-over">
-          <b>{card.title}</b>
+          <b>{card.title === WAITING && hint ? "No signal" : card.title}</b>
           <p>{card.text || hint || ""}</p>
           {card.text && hint && hint !== card.text ? <p>{hint}</p> : null}
         </div>
