@@ -147,10 +147,9 @@ fn start(
         applied,
         load,
     } = parts;
-    let (ready, is_ready) = watch::channel(false);
     let pages = http::Pages {
         metrics,
-        ready: is_ready,
+        ledger: Arc::clone(&context.ledger),
         applied: context.applied.clone(),
     };
     tasks.spawn("http", http::serve(listener, Arc::new(pages)));
@@ -170,7 +169,6 @@ fn start(
     let wake = Arc::clone(&context.wake);
     // The reconciler boots the last assignment in its first pass, before the session dials.
     let reconciler = tokio::spawn(reconcile::run(ledger, supervisor, wake, applied, token));
-    ready.send_replace(true);
     tasks.spawn("session", async move {
         tokio::task::yield_now().await;
         session::run(context).await;

@@ -42,8 +42,14 @@ pub struct Args {
     /// Device name to ask for [default: host name]
     #[arg(long, value_name = "NAME", env = "EDGEFLOW_AGENT_NAME")]
     pub name: Option<String>,
-    /// Label to join with; can be given again
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    /// Label to join with; can be given again, in the variable separated by commas
+    #[arg(
+        long = "label",
+        value_name = "KEY=VALUE",
+        value_parser = parse_label,
+        env = "EDGEFLOW_AGENT_LABELS",
+        value_delimiter = ','
+    )]
     pub labels: Vec<(String, String)>,
     /// Address of /healthz, /readyz and /metrics
     #[arg(
@@ -53,8 +59,14 @@ pub struct Args {
         default_value = "127.0.0.1:7081"
     )]
     pub http: SocketAddr,
-    /// Folder with models and clips; can be given again [default: DATA_DIR/assets]
-    #[arg(long, value_name = "DIR")]
+    /// Folder with models and clips; can be given again, in the variable separated by colons
+    /// [default: DATA_DIR/assets]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "EDGEFLOW_AGENT_ASSETS",
+        value_delimiter = ':'
+    )]
     pub assets: Vec<PathBuf>,
     /// The built-in nodes [default: edgeflow-nodes next to this program]
     #[arg(long, value_name = "PATH", env = "EDGEFLOW_NODES_BIN")]

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use crate::{metrics::AgentMetrics, reconcile::Applied};
+use crate::{ledger::Ledger, metrics::AgentMetrics, reconcile::Applied};
 
 const MAX_CONNECTIONS: usize = 16;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,8 +35,8 @@ pub struct BindError {
 pub struct Pages {
     /// `/metrics`.
     pub metrics: AgentMetrics,
-    /// Ready once the first assignment was carried out or there is none.
-    pub ready: tokio::sync::watch::Receiver<bool>,
+    /// Ready once the assignment on disk is carried out or there is none.
+    pub ledger: Arc<Ledger>,
     /// What is carried out.
     pub applied: tokio::sync::watch::Receiver<Applied>,
 }
@@ -83,7 +83,7 @@ fn respond(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> 
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if *pages.ready.borrow() => text(
+        "/readyz" if is_ready(pages) => text(
             StatusCode::OK,
             format!("ready, generation {}\n", pages.applied.borrow().generation),
         ),
@@ -101,6 +101,14 @@ fn respond(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> 
             "not here; try /healthz, /readyz or /metrics\n",
         ),
     }
+}
+
+fn is_ready(pages: &Pages) -> bool {
+    let applied = pages.applied.borrow().generation;
+    pages
+        .ledger
+        .current()
+        .is_none_or(|held| applied >= held.generation)
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -11,7 +11,7 @@ use edgeflow_runtime::logging;
 use tokio_util::sync::CancellationToken;
 
 /// Threads for file work that would hold up everything else.
-const BLOCKING_THREADS: usize = 2;
+const BLOCKING_THREADS: usize = 4;
 const STACK_BYTES: usize = 512 * 1024;
 /// What the user can correct: arguments, token, port, another agent.
 const EXIT_SETUP: u8 = 2;

@@ -71,24 +71,31 @@ pub async fn run(context: Arc<Context>) {
             backoff.lasted(begin.elapsed());
         }
         let pause = backoff.next();
-        if ended.refused {
-            tracing::error!(
-                server = context.server,
-                reason = ended.reason,
-                "the control plane does not accept this device; to enrol it again stop the agent, remove {} and start it with a new token from `edgeflow token create`",
-                context.paths.identity().display()
-            );
-        } else if !told {
+        if told {
+            tracing::debug!(reason = ended.reason, ?pause, "still no session");
+        } else {
             // Once an outage: a device that is offline for days must not fill its log.
             told = true;
-            tracing::info!(
-                server = context.server,
-                reason = ended.reason,
-                "no session with the control plane, retrying; nodes run on"
-            );
-        } else {
-            tracing::debug!(reason = ended.reason, ?pause, "still no session");
+            tell(&context, &ended);
         }
         tokio::time::sleep(pause).await;
+    }
+}
+
+fn tell(context: &Context, ended: &connection::Ended) {
+    let (server, reason) = (&context.server, &ended.reason);
+    if ended.refused {
+        tracing::error!(
+            server,
+            reason,
+            "the control plane does not accept this device; to enrol it again stop the agent, remove {} and start it with a new token from `edgeflow token create`",
+            context.paths.identity().display()
+        );
+    } else {
+        tracing::info!(
+            server,
+            reason,
+            "no session with the control plane, retrying; nodes run on"
+        );
     }
 }

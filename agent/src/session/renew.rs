@@ -8,6 +8,8 @@ use tonic::transport::Channel;
 use super::{Context, Identity, dial, identity};
 use crate::conditions;
 
+/// After a success: a wrong clock must not make it renew without end.
+const PAUSE: Duration = Duration::from_secs(600);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(300);
 /// The clock may be set while we sleep.
@@ -45,6 +47,7 @@ pub(super) async fn run(context: &Context, channel: Channel) {
             Ok(()) => {
                 context.conditions.clear(conditions::CERTIFICATE);
                 tracing::info!("certificate renewed");
+                tokio::time::sleep(PAUSE).await;
             }
             Err(reason) => {
                 context.conditions.set(

@@ -60,7 +60,8 @@ impl Exit {
 
 fn words(time: Duration) -> String {
     match time.as_secs() {
-        0..60 => format!("{:.1} s", time.as_secs_f64()),
+        0 => format!("{} ms", time.as_millis()),
+        1..60 => format!("{:.1} s", time.as_secs_f64()),
         secs @ 60..3600 => format!("{} min {} s", secs / 60, secs % 60),
         secs => format!("{} h {} min", secs / 3600, secs % 3600 / 60),
     }
@@ -135,6 +136,7 @@ mod tests {
             message(3 << 8, 1200, false),
             "exited with code 3 after 1.2 s"
         );
+        assert_eq!(message(0, 42, false), "exited with code 0 after 42 ms");
         assert_eq!(
             message(11, 61_000, false),
             "killed by signal 11 (SIGSEGV) after 1 min 1 s"

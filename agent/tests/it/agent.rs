@@ -50,7 +50,7 @@ impl AgentDirs {
         if more.contains(&"--exit-with-stdin") {
             command.stdin(Stdio::piped());
         }
-        Agent(command.spawn().unwrap())
+        Agent::spawn(command)
     }
 
     /// Runs a start that has to fail.
@@ -91,6 +91,11 @@ impl Drop for AgentDirs {
 pub(crate) struct Agent(Child);
 
 impl Agent {
+    /// Starts it; it is killed when dropped.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }

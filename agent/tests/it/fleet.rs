@@ -40,6 +40,8 @@ struct Heard {
     logs: Vec<v1::LogLine>,
     frames: Vec<PushFrame>,
     enrolments: usize,
+    renewals: usize,
+    old_certificates: bool,
     outbox: Option<mpsc::Sender<Result<ControlMessage, Status>>>,
 }
 
@@ -146,6 +148,15 @@ impl Fleet {
 
     pub(crate) fn enrolments(&self) -> usize {
         self.heard().enrolments
+    }
+
+    pub(crate) fn renewals(&self) -> usize {
+        self.heard().renewals
+    }
+
+    /// From now on certificates are past the time for their renewal.
+    pub(crate) fn sign_old_certificates(&self) {
+        self.heard().old_certificates = true;
     }
 
     pub(crate) fn events(&self) -> Vec<v1::Event> {
@@ -260,6 +271,10 @@ impl Service {
         let mut request = CertificateSigningRequestParams::from_der(&csr_der.into())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         request.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if self.heard.lock().unwrap().old_certificates {
+            request.params.not_before = rcgen::date_time_ymd(1975, 1, 1);
+            request.params.not_after = rcgen::date_time_ymd(2045, 1, 1);
+        }
         Ok(request.signed_by(&*self.authority).unwrap().pem())
     }
 }
@@ -287,6 +302,10 @@ impl enrollment_service_server::EnrollmentService for Service {
         &self,
         request: Request<RenewRequest>,
     ) -> Result<Response<RenewResponse>, Status> {
+        if request.peer_certs().is_none_or(|certs| certs.is_empty()) {
+            return Err(Status::unauthenticated("no client certificate"));
+        }
+        self.heard.lock().unwrap().renewals += 1;
         Ok(Response::new(RenewResponse {
             certificate_pem: self.sign(&request.into_inner().csr_der)?,
             ca_bundle_pem: self.authority.pem(),

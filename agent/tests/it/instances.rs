@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
-    agent::{AgentDirs, is_alive, signal},
+    agent::{Agent, AgentDirs, is_alive, signal},
     eventually,
     fleet::Fleet,
     node::{command, helper, well_behaved},
@@ -193,7 +193,7 @@ async fn the_environment_is_clean_and_names_the_instance_file() {
     command_line
         .args(["--join", &fleet.token()])
         .env("SECRET_OF_THE_HOST", "x");
-    let agent = command_line.spawn().unwrap();
+    let _agent = Agent::spawn(command_line);
     let mut node = command(
         "env",
         &["sh", "-c", "env > env.txt; pwd > pwd.txt; sleep 1000"],
@@ -208,7 +208,6 @@ async fn the_environment_is_clean_and_names_the_instance_file() {
     })
     .await;
     let env = std::fs::read_to_string(state.join("env.txt")).unwrap();
-    signal(agent.id(), Signal::KILL);
     assert_eq!(std::path::Path::new(pwd.trim()), state);
     assert!(env.contains("CAMERA=front\n"));
     assert!(env.contains("EDGEFLOW_INSTANCE="));

@@ -1,5 +1,8 @@
 //! The agent's program against a control plane made of a real TLS server, with real node processes.
 
+// Helpers fail a test by panicking, like the tests themselves.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod agent;
 mod boot;
 mod bulk;

@@ -2,6 +2,7 @@
 
 use crate::{
     agent::{AgentDirs, mode},
+    eventually,
     fleet::{Fleet, SECRET},
 };
 
@@ -71,4 +72,24 @@ async fn it_waits_for_a_control_plane_that_is_not_there_yet() {
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     fleet.start_again().await;
     fleet.hello(1).await;
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_once_with_a_new_key_and_used_next_time() {
+    let fleet = Fleet::start().await;
+    fleet.sign_old_certificates();
+    let dirs = AgentDirs::new();
+    let agent = dirs.start(&fleet.address(), &fleet.token());
+    eventually("a renewal", || (fleet.renewals() == 1).then_some(())).await;
+    let file = dirs.data.join("identity/device.pem");
+    let before = std::fs::read(&file).unwrap();
+    fleet.status("a status", |_| true).await;
+    assert_eq!(agent.terminate().await, Some(0));
+    let _agent = dirs.start(&fleet.address(), &fleet.token());
+    fleet.hello(2).await;
+    eventually("another key", || {
+        (std::fs::read(&file).unwrap() != before).then_some(())
+    })
+    .await;
+    assert_eq!(fleet.renewals(), 2, "no faster than a start");
 }
