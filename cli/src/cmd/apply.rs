@@ -92,7 +92,7 @@ impl Apply {
         let mut applied = Vec::new();
         for manifest in &manifests {
             let change = send(&client, manifest, self.etag.as_deref(), false).await?;
-            if !self.is_document() {
+            if matches!(self.output, Format::Table | Format::Wide) {
                 say(&change);
             }
             applied.push(change);

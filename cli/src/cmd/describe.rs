@@ -239,7 +239,8 @@ fn instances(instances: &[InstanceView], paint: Paint) {
         table.push(instance.cells(true));
     }
     print_table(&table, paint);
-    for instance in instances.iter().filter(|instance| instance.is_bad()) {
+    let ended = |instance: &&InstanceView| instance.is_bad() || instance.restarts > 0;
+    for instance in instances.iter().filter(ended) {
         let Some(exit) = &instance.last_exit else {
             continue;
         };

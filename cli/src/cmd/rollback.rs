@@ -50,8 +50,10 @@ impl Rollback {
         let change = ApplyView::new(&self.system, response);
         problems::show(&change.problems);
         let document = matches!(self.output, Format::Json | Format::Yaml);
-        if !document {
-            apply::say(&change);
+        match self.output {
+            Format::Table | Format::Wide => apply::say(&change),
+            Format::Name => output::line(&change.system),
+            Format::Json | Format::Yaml => {}
         }
         if !self.wait.no_wait {
             apply::wait_for(&client, std::slice::from_ref(&change), self.wait.timeout).await?;
