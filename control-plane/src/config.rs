@@ -12,16 +12,24 @@ use clap::Parser;
 #[command(name = "edgeflow-control-plane", version)]
 pub struct Config {
     /// Folder with the database, the CA and the admin token
-    #[arg(long, env = "EDGEFLOW_DATA_DIR", default_value_os_t = default_data_dir())]
+    #[arg(long, env = "EDGEFLOW_CONTROL_PLANE_DATA_DIR", default_value_os_t = default_data_dir())]
     pub data_dir: PathBuf,
     /// Address of the TLS port: agents, CLI and dashboard from other machines
-    #[arg(long, env = "EDGEFLOW_LISTEN", default_value = "127.0.0.1:7443")]
+    #[arg(
+        long,
+        env = "EDGEFLOW_CONTROL_PLANE_LISTEN",
+        default_value = "127.0.0.1:7443"
+    )]
     pub listen: SocketAddr,
     /// Address of the plain port on this machine: dashboard, CLI, health, metrics; loopback only
-    #[arg(long, env = "EDGEFLOW_HTTP", default_value = "127.0.0.1:7080")]
+    #[arg(
+        long,
+        env = "EDGEFLOW_CONTROL_PLANE_HTTP",
+        default_value = "127.0.0.1:7080"
+    )]
     pub http: SocketAddr,
     /// Host name or address that agents dial; repeatable, the first one goes into join commands
-    #[arg(long, env = "EDGEFLOW_ADVERTISE", value_delimiter = ',', value_parser = parse_host)]
+    #[arg(long, env = "EDGEFLOW_CONTROL_PLANE_ADVERTISE", value_delimiter = ',', value_parser = parse_host)]
     pub advertise: Vec<String>,
     /// Stop when standard input ends
     #[arg(long)]

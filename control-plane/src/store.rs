@@ -24,6 +24,8 @@ pub use tokens::TokenRow;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request waits for its turn.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Takes the write lock at once: a transaction never fails half way because another one writes.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 /// Connections for reading.
 const READERS: u32 = 4;
 /// SQLite's primary result codes that people can do something about.
@@ -136,7 +138,17 @@ impl Store {
 
     /// Starts a change. Waits for the one before it to end.
     pub async fn write(&self) -> Result<Write, StoreError> {
-        Ok(Write(self.writer.begin_with("BEGIN IMMEDIATE").await?))
+        match self.writer.begin_with(BEGIN).await {
+            // On a full disk SQLite ends a transaction by itself, and sqlx then counts one that is
+            // not there. A new connection counts from nothing.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                let confused = self.writer.acquire().await?;
+                // What it can't write it has rolled back.
+                let _ = confused.close().await;
+                Ok(Write(self.writer.begin_with(BEGIN).await?))
+            }
+            outcome => Ok(Write(outcome?)),
+        }
     }
 
     /// Whether the database answers.
@@ -180,4 +192,93 @@ fn from_json<T: serde::de::DeserializeOwned>(
     what: &'static str,
 ) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Damaged(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn store() -> (Store, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("test.db")).await.unwrap();
+        (store, dir)
+    }
+
+    fn system(name: &str, manifest: String) -> SystemRow {
+        SystemRow {
+            name: name.to_owned(),
+            revision: 1,
+            etag: "e".to_owned(),
+            manifest,
+            created_ms: 1,
+            updated_ms: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_named_and_loses_nothing() {
+        let (store, _dir) = store().await;
+        let mut write = store.write().await.unwrap();
+        let kept = system("kept", "small".to_owned());
+        write.put_system(&kept, "apply").await.unwrap();
+        write.commit().await.unwrap();
+        // SQLite then fails as it does on a full disk.
+        let limit = |pages: &'static str| {
+            let writer = store.writer.clone();
+            async move { sqlx::query(pages).execute(&writer).await.unwrap() }
+        };
+        limit("PRAGMA max_page_count = 1").await;
+        let mut write = store.write().await.unwrap();
+        let big = system("big", "x".repeat(1_000_000));
+        let error = write.put_system(&big, "apply").await.unwrap_err();
+        assert!(matches!(error, StoreError::Full(_)), "{error:?}");
+        assert!(error.to_string().contains("free some space"), "{error}");
+        drop(write);
+        assert_eq!(store.systems().await.unwrap(), std::slice::from_ref(&kept));
+
+        // Space again. (A connection that was replaced after the failure has no limit either.)
+        limit("PRAGMA max_page_count = 1000000").await;
+        let mut write = store.write().await.unwrap();
+        write.put_system(&big, "apply").await.unwrap();
+        write.commit().await.unwrap();
+        assert_eq!(store.systems().await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_database_itself_refuses_a_lower_or_changed_generation() {
+        let (store, _dir) = store().await;
+        let device = DeviceRow {
+            id: "d".to_owned(),
+            name: "d".to_owned(),
+            labels: std::collections::BTreeMap::new(),
+            facts: edgeflow_proto::v1::DeviceFacts::default(),
+            enrolled_ms: 1,
+            last_seen_ms: 0,
+        };
+        let row = |generation, hash: &str| AssignmentRow {
+            device_id: "d".to_owned(),
+            generation,
+            hash: hash.to_owned(),
+            body: Vec::new(),
+        };
+        let mut write = store.write().await.unwrap();
+        write.put_device(&device).await.unwrap();
+        write.put_assignment(&row(5, "a"), 1).await.unwrap();
+        assert!(write.put_assignment(&row(4, "b"), 1).await.is_err());
+        assert!(write.put_assignment(&row(5, "b"), 1).await.is_err());
+        write.put_assignment(&row(6, "b"), 1).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn events_beyond_the_limit_push_out_the_oldest() {
+        let (store, _dir) = store().await;
+        let mut write = store.write().await.unwrap();
+        for _ in 0..10_010 {
+            write.add_event(&mut EventRow::default()).await.unwrap();
+        }
+        write.commit().await.unwrap();
+        let events = store.events(&EventFilter::default(), 20_000).await.unwrap();
+        assert_eq!(events.len(), 10_000);
+        assert_eq!(events[0].id, 11);
+    }
 }

@@ -271,9 +271,10 @@ impl Session {
         self.service
             .fleet()
             .refused(id, epoch, Some(refusal.clone()));
-        self.service
-            .assignment_refused(id, &refusal.message)
-            .await?;
+        // The reason shows on the device even if the event can't be stored.
+        if let Err(error) = self.service.assignment_refused(id, &refusal.message).await {
+            tracing::warn!(device = %self.device.name, error = chain(&error), "an event was not stored");
+        }
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     app::App,
-    views::{Update, Viewer},
+    views::{TargetError, Update, Viewer},
 };
 
 /// Tiles of one socket.
@@ -92,15 +92,7 @@ async fn serve(app: Arc<App>, socket: WebSocket) {
                     Ok(ask) => handle(&app, &mut tiles, &out, ask).await,
                     Err(error) => {
                         let message = format!("the request can't be read: {error}");
-                        tell(
-                            &out,
-                            &Tell::Error {
-                                tile: 0,
-                                reason: "request",
-                                message: &message,
-                            },
-                        )
-                        .await;
+                        refuse(&out, 0, "request", &message).await;
                     }
                 },
                 Message::Close(_) => return,
@@ -141,59 +133,48 @@ async fn handle(
             tiles.remove(&tile);
             if tiles.len() >= MAX_TILES {
                 let message = format!("one page shows {MAX_TILES} live views at most");
-                tell(
-                    out,
-                    &Tell::Error {
-                        tile,
-                        reason: "limit",
-                        message: &message,
-                    },
-                )
-                .await;
-                return;
+                return refuse(out, tile, "limit", &message).await;
             }
-            let opened = app.views.find(&system, &node, &device).and_then(|target| {
-                let viewer = app.views.open(&target)?;
-                Ok((target.device_name, viewer))
-            });
-            match opened {
-                Ok((device, viewer)) => {
-                    tell(
-                        out,
-                        &Tell::Open {
-                            tile,
-                            device: &device,
-                        },
-                    )
-                    .await;
-                    let credit = Arc::new(Notify::new());
-                    // An opened tile is empty: it has room for its first frame.
-                    credit.notify_one();
-                    let task = tokio::spawn(feed(tile, viewer, Arc::clone(&credit), out.clone()));
-                    let task = AbortOnDropHandle::new(task);
-                    tiles.insert(
-                        tile,
-                        Tile {
-                            credit,
-                            _task: task,
-                        },
-                    );
+            match open(app, out, tile, [&system, &node, &device]).await {
+                Ok(opened) => {
+                    tiles.insert(tile, opened);
                 }
-                Err(error) => {
-                    let message = error.to_string();
-                    tell(
-                        out,
-                        &Tell::Error {
-                            tile,
-                            reason: "not_found",
-                            message: &message,
-                        },
-                    )
-                    .await;
-                }
+                Err(error) => refuse(out, tile, "not_found", &error.to_string()).await,
             }
         }
     }
+}
+
+async fn open(
+    app: &App,
+    out: &mpsc::Sender<Message>,
+    tile: u32,
+    [system, node, device]: [&str; 3],
+) -> Result<Tile, TargetError> {
+    let target = app.views.find(system, node, device)?;
+    let viewer = app.views.open(&target)?;
+    let device = &target.device_name;
+    tell(out, &Tell::Open { tile, device }).await;
+    let credit = Arc::new(Notify::new());
+    // An opened tile is empty: it has room for its first frame.
+    credit.notify_one();
+    let task = tokio::spawn(feed(tile, viewer, Arc::clone(&credit), out.clone()));
+    Ok(Tile {
+        credit,
+        _task: AbortOnDropHandle::new(task),
+    })
+}
+
+async fn refuse(out: &mpsc::Sender<Message>, tile: u32, reason: &str, message: &str) {
+    tell(
+        out,
+        &Tell::Error {
+            tile,
+            reason,
+            message,
+        },
+    )
+    .await;
 }
 
 async fn feed(tile: u32, mut viewer: Viewer, credit: Arc<Notify>, out: mpsc::Sender<Message>) {
@@ -208,15 +189,7 @@ async fn feed(tile: u32, mut viewer: Viewer, credit: Arc<Notify>, out: mpsc::Sen
                     break;
                 }
                 Update::Problem(problem) => {
-                    tell(
-                        &out,
-                        &Tell::Error {
-                            tile,
-                            reason: problem.reason,
-                            message: &problem.message,
-                        },
-                    )
-                    .await;
+                    refuse(&out, tile, problem.reason, &problem.message).await;
                 }
             }
         }

@@ -83,8 +83,8 @@ impl Authority {
         let key_path = data_dir.join(CA_KEY_FILE);
         match (read_optional(&cert_path)?, read_optional(&key_path)?) {
             (Some(cert), Some(key)) => {
-                let key = KeyPair::from_pem(&key).map_err(|error| damaged(&key_path, error))?;
-                Self::from_parts(cert, key).map_err(|error| damaged(&cert_path, error))
+                let key = KeyPair::from_pem(&key).map_err(|error| damaged(&key_path, &error))?;
+                Self::from_parts(cert, key).map_err(|error| damaged(&cert_path, &error))
             }
             (None, None) => {
                 let (pem, key) = create(now_ms).map_err(PkiError::Sign)?;

@@ -32,7 +32,7 @@ pub fn load_or_create_admin_token(data_dir: &Path) -> Result<String, PkiError> {
     if let Some(text) = read_optional(&path)? {
         let token = text.trim().to_owned();
         if token.is_empty() || token.len() > MAX_ADMIN_TOKEN {
-            return Err(damaged(&path, "no admin token in it"));
+            return Err(damaged(&path, &"no admin token in it"));
         }
         return Ok(token);
     }
@@ -70,7 +70,7 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<String>, PkiError> {
     }
 }
 
-pub(super) fn damaged(path: &Path, reason: impl ToString) -> PkiError {
+pub(super) fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> PkiError {
     PkiError::Damaged {
         path: path.display().to_string(),
         reason: reason.to_string(),

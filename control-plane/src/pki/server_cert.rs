@@ -117,9 +117,9 @@ fn current_key(
         }
     };
     let cert = CertificateDer::from_pem_slice(cert.as_bytes())
-        .map_err(|error| damaged(&cert_path, error))?;
-    let key =
-        PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| damaged(&key_path, error))?;
+        .map_err(|error| damaged(&cert_path, &error))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        .map_err(|error| damaged(&key_path, &error))?;
     let signer = ring::sign::any_supported_type(&key).map_err(PkiError::Tls)?;
     // The CA goes along, so that an agent can check it against the hash in its join token.
     let chain = vec![cert, authority.certificate().clone()];

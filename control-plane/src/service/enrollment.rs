@@ -69,20 +69,7 @@ impl Service {
             .values()
             .find(|device| device.row.name == name)
             .cloned();
-        let id = match &before {
-            Some(device) if self.fleet.live(&device.row.id).online => {
-                return Err(ServiceError::AlreadyExists(format!(
-                    "a device named {name} is online; choose another name with --name, or remove it with `edgeflow delete device {name}`"
-                )));
-            }
-            Some(device) => device.row.id.clone(),
-            None if mutation.world.devices.len() >= MAX_DEVICES => {
-                return Err(ServiceError::Limit(format!(
-                    "there are {MAX_DEVICES} devices already"
-                )));
-            }
-            None => hex(&rand::random::<[u8; 8]>()),
-        };
+        let id = self.identity(&name, before.as_deref(), mutation.world.devices.len())?;
         let issued = self
             .authority
             .sign_device(&request.csr_der, &id, mutation.now_ms)
@@ -124,6 +111,27 @@ impl Service {
             name,
             certificate_pem: issued.pem,
         })
+    }
+
+    /// A device that comes back keeps its id, so that its labels' history and events stay together.
+    fn identity(
+        &self,
+        name: &str,
+        before: Option<&DeviceState>,
+        devices: usize,
+    ) -> Result<String, ServiceError> {
+        match before {
+            Some(device) if self.fleet.live(&device.row.id).online => {
+                Err(ServiceError::AlreadyExists(format!(
+                    "a device named {name} is online; choose another name with --name, or remove it with `edgeflow delete device {name}`"
+                )))
+            }
+            Some(device) => Ok(device.row.id.clone()),
+            None if devices >= MAX_DEVICES => Err(ServiceError::Limit(format!(
+                "there are {MAX_DEVICES} devices already"
+            ))),
+            None => Ok(hex(&rand::random::<[u8; 8]>())),
+        }
     }
 
     /// Signs a new certificate for a device that still has a valid one.

@@ -24,6 +24,47 @@ pub(super) fn plan(fleet: &Fleet, before: &World, after: &World, name: &str) -> 
     let new = after.systems.get(name);
     let spec = |system: &SystemState| -> System { system.spec.clone() };
     let changes = diff(old.map(|s| &s.spec), new.map(|s| spec(s)).as_ref());
+    let (devices, missing_labels) = device_plans(fleet, before, after, name);
+    let text = |system: Option<&std::sync::Arc<SystemState>>| {
+        system.map(|s| s.row.manifest.clone()).unwrap_or_default()
+    };
+    let plan = v1::Plan {
+        nodes: changes
+            .nodes
+            .into_iter()
+            .map(|change| v1::NodeChange {
+                node: change.node,
+                action: action(change.action).into(),
+                details: change.details,
+            })
+            .collect(),
+        links: changes
+            .links
+            .into_iter()
+            .map(|change| v1::LinkChange {
+                id: change.id,
+                action: action(change.action).into(),
+                qos: qos_word(change.qos).to_owned(),
+                transport: change.transport,
+                transport_reason: change.transport_reason,
+            })
+            .collect(),
+        devices,
+        manifest_diff: manifest_diff(&text(old), &text(new)),
+    };
+    Planned {
+        plan,
+        missing_labels,
+    }
+}
+
+/// What changes on each device, and the labels that are missing there.
+fn device_plans(
+    fleet: &Fleet,
+    before: &World,
+    after: &World,
+    name: &str,
+) -> (Vec<v1::DevicePlan>, Vec<String>) {
     let ids: BTreeSet<String> = before
         .devices_of(name)
         .union(&after.devices_of(name))
@@ -65,37 +106,7 @@ pub(super) fn plan(fleet: &Fleet, before: &World, after: &World, name: &str) -> 
         });
     }
     devices.sort_by(|left, right| left.device_name.cmp(&right.device_name));
-    let text = |system: Option<&std::sync::Arc<SystemState>>| {
-        system.map(|s| s.row.manifest.clone()).unwrap_or_default()
-    };
-    let plan = v1::Plan {
-        nodes: changes
-            .nodes
-            .into_iter()
-            .map(|change| v1::NodeChange {
-                node: change.node,
-                action: action(change.action).into(),
-                details: change.details,
-            })
-            .collect(),
-        links: changes
-            .links
-            .into_iter()
-            .map(|change| v1::LinkChange {
-                id: change.id,
-                action: action(change.action).into(),
-                qos: qos_word(change.qos).to_owned(),
-                transport: change.transport,
-                transport_reason: change.transport_reason,
-            })
-            .collect(),
-        devices,
-        manifest_diff: manifest_diff(&text(old), &text(new)),
-    };
-    Planned {
-        plan,
-        missing_labels: missing_labels.into_iter().collect(),
-    }
+    (devices, missing_labels.into_iter().collect())
 }
 
 /// A problem as clients get it.

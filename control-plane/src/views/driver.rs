@@ -4,14 +4,20 @@
 use std::{sync::Arc, time::Duration};
 
 use edgeflow_proto::v1::{self, InstancePhase, command};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Entry, Problem, PushState, Views};
 
 /// Time for the agent to begin after it was asked.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
+/// A node that starts or restarts gets this long before its absence is shown.
+const START_GRACE: Duration = Duration::from_secs(2);
+/// How often a node that starts is looked at.
+const START_POLL: Duration = Duration::from_millis(50);
 /// Pause before asking again.
 const RETRY: Duration = Duration::from_secs(1);
+
+const NOT_RUNNING: &str = "not_running";
 
 pub(super) async fn drive(views: Arc<Views>, entry: Arc<Entry>) {
     let work = async {
@@ -52,7 +58,7 @@ impl Drop for Turn<'_> {
 }
 
 async fn subscribe(views: &Views, entry: &Arc<Entry>) -> Result<(), Problem> {
-    check(views, entry)?;
+    wait_for_start(views, entry).await?;
     let mut push = entry.push.subscribe();
     entry.push.send_replace(PushState::Expected);
     let turn = Turn {
@@ -86,6 +92,18 @@ async fn subscribe(views: &Views, entry: &Arc<Entry>) -> Result<(), Problem> {
     // The sender lives in the entry.
     let _ = push.wait_for(|state| *state == PushState::Ended).await;
     check(views, entry)
+}
+
+async fn wait_for_start(views: &Views, entry: &Entry) -> Result<(), Problem> {
+    let deadline = Instant::now() + START_GRACE;
+    loop {
+        match check(views, entry) {
+            Err(problem) if problem.reason == NOT_RUNNING && Instant::now() < deadline => {
+                tokio::time::sleep(START_POLL).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn check(views: &Views, entry: &Entry) -> Result<(), Problem> {
@@ -133,12 +151,12 @@ fn check(views: &Views, entry: &Entry) -> Result<(), Problem> {
                 format!(": {}", instance.reason)
             };
             Err(problem(
-                "not_running",
+                NOT_RUNNING,
                 format!("{} is not running{why}", instance.node),
             ))
         }
         None => Err(problem(
-            "not_running",
+            NOT_RUNNING,
             format!("{} is not started yet", entry.key.instance),
         )),
     }

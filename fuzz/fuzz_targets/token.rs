@@ -1,0 +1,19 @@
+//! Join tokens: any text gives a token or an error, never a panic; what was read can be written
+//! and read again; the secret stays out of debug output.
+#![no_main]
+
+use edgeflow_proto::JoinToken;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match text.parse::<JoinToken>() {
+        Ok(token) => {
+            assert_eq!(token.to_string().parse(), Ok(token.clone()));
+            assert!(token.secret.len() < 16 || !format!("{token:?}").contains(&token.secret));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+});
