@@ -32,6 +32,8 @@ const EVENTS_IN_FLIGHT: usize = 32;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Changes of a moment share a report.
 const STATUS_DELAY: Duration = Duration::from_millis(10);
+/// An assignment that could not be written is tried again this often.
+const STORE_RETRY: Duration = Duration::from_secs(5);
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
 /// Without instances there is little to tell.
 const STATUS_PERIOD_IDLE: Duration = Duration::from_secs(5);
@@ -110,6 +112,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Ended {
         last_event: 0,
         facts: None,
         facts_at: Instant::now(),
+        unstored: None,
     };
     tokio::select! {
         ended = connection.serve(inbound, interval) => ended,
@@ -173,6 +176,8 @@ struct Connection {
     last_event: u64,
     facts: Option<inventory::Facts>,
     facts_at: Instant,
+    /// The newest assignment, while it could not be written.
+    unstored: Option<Assignment>,
 }
 
 impl Connection {
@@ -182,6 +187,8 @@ impl Connection {
         let mut applied = context.applied.clone();
         let mut heartbeat = tokio::time::interval(interval.mul_f64(rand::random_range(0.8..1.0)));
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut retry = tokio::time::interval(STORE_RETRY);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let silence = interval * MISSED_HEARTBEATS;
         let mut heard = Instant::now();
         let mut status_at = Instant::now();
@@ -207,6 +214,7 @@ impl Connection {
                     status_at = Instant::now() + self.status_period();
                     self.send_status()
                 }
+                _ = retry.tick(), if self.unstored.is_some() => self.store_again().await,
                 _ = heartbeat.tick() => {
                     if heard.elapsed() > silence {
                         Err(Ended::new(true, "the control plane is silent"))
@@ -261,10 +269,25 @@ impl Connection {
         Ok(())
     }
 
+    /// A disk that was full may have room again; the server does not send the assignment twice.
+    async fn store_again(&mut self) -> Result<(), Ended> {
+        let Some(assignment) = self.unstored.clone() else {
+            return Ok(());
+        };
+        let ack = accept(&self.context, assignment, Attempt::Again).await;
+        if ack.result() == AckResult::FailedStore {
+            return Ok(());
+        }
+        self.unstored = None;
+        send(&self.outbound, agent_message::Message::Ack(ack))
+    }
+
     async fn take(&mut self, message: ControlMessage) -> Result<(), Ended> {
         match message.message {
             Some(control_message::Message::Assignment(assignment)) => {
-                let ack = accept(&self.context, assignment).await;
+                let ack = accept(&self.context, assignment.clone(), Attempt::First).await;
+                let failed = ack.result() == AckResult::FailedStore;
+                self.unstored = failed.then_some(assignment);
                 send(&self.outbound, agent_message::Message::Ack(ack))
             }
             Some(control_message::Message::Command(command)) => {
@@ -282,8 +305,15 @@ impl Connection {
     }
 }
 
+/// Whether a failure is news.
+#[derive(Clone, Copy, PartialEq)]
+enum Attempt {
+    First,
+    Again,
+}
+
 /// Makes an assignment durable and says whether it is.
-async fn accept(context: &Arc<Context>, assignment: Assignment) -> AssignmentAck {
+async fn accept(context: &Arc<Context>, assignment: Assignment, attempt: Attempt) -> AssignmentAck {
     let Assignment {
         generation,
         hash,
@@ -309,9 +339,11 @@ async fn accept(context: &Arc<Context>, assignment: Assignment) -> AssignmentAck
             context
                 .conditions
                 .set(conditions::ASSIGNMENT, message.clone());
-            let reason = "AssignmentRefused";
-            let event = Event::new(Severity::Error, reason, message.clone());
-            context.events.add(event);
+            if attempt == Attempt::First {
+                let reason = "AssignmentRefused";
+                let event = Event::new(Severity::Error, reason, message.clone());
+                context.events.add(event);
+            }
             (result_of(refusal), message)
         }
     };
