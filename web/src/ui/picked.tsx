@@ -30,7 +30,7 @@ function LinkPanel({ link, instances, close }: { link: LinkInfo; instances: Inst
   const figures = linkFigures(link, instances);
   return (
     <Panel title={<>Link <code>{link.id}</code></>} actions={<><Tag tone="info">{link.qos}</Tag>{close}</>}>
-      <div className="grid2">
+      <div className="grid3">
         <dl className="facts">
           <dt>Transport</dt>
           <dd>
