@@ -96,6 +96,13 @@ function TwoLines({ parts }: { parts: string[] }) {
 const NODE_TYPES = { card: NodeCard };
 const EDGE_TYPES = { line: EdgeLine };
 
+/** As high as the pipeline needs, within reason. */
+function graphHeight(places: { x: number; y: number }[], vertical: boolean): number {
+  const ys = places.map((at) => at.y);
+  const needed = Math.max(...ys, 0) - Math.min(...ys, 0) + HEIGHT + 90;
+  return Math.min(vertical ? 380 : 440, Math.max(190, needed));
+}
+
 function useNarrow(): boolean {
   const [narrow, setNarrow] = useState(() => window.innerWidth < NARROW);
   useEffect(() => {
@@ -138,7 +145,7 @@ export function Graph({ system, instances, picked, onPick }: { system: System; i
     }),
   );
   return (
-    <div className="graph">
+    <div className="graph" style={{ height: graphHeight([...places.values()], vertical) }}>
       <ReactFlow
         key={shape}
         nodes={nodes}
