@@ -7,7 +7,7 @@ import { fleet, useFleetWatch } from "./lib/fleet";
 import { duration } from "./lib/format";
 import { Link, matchPath, navigate, paths, useLocation } from "./lib/router";
 import { useStore } from "./lib/store";
-import { lostSince, useNow } from "./lib/stream";
+import { lostSince, useNow, usePoll } from "./lib/stream";
 import { theme, toggleTheme } from "./lib/theme";
 import { DeviceHealth } from "./gen/edgeflow/v1/device_pb";
 import { LoginPage } from "./pages/login";
@@ -68,6 +68,8 @@ function Shell() {
   const { path } = useLocation();
   const [palette, setPalette] = useState(false);
   useFleetWatch();
+  // Notices a control plane that is gone even where a dead connection stays open.
+  usePoll("alive", 5000, (signal) => api.getServerInfo({}, { signal, timeoutMs: 5000 }));
   useEffect(() => {
     const key = (event: KeyboardEvent) => {
       if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {

@@ -29,9 +29,12 @@ export function errorText(error: unknown): string {
   return failure.rawMessage || `The control plane answered ${Code[failure.code]}.`;
 }
 
+const UNREACHABLE = new Set([Code.Unavailable, Code.Unknown, Code.DeadlineExceeded]);
+
+/** Whether the control plane could not be asked, as far as a browser can tell. */
 export function isUnreachable(error: unknown): boolean {
-  const code = ConnectError.from(error).code;
-  return code === Code.Unavailable || code === Code.Unknown || code === Code.Internal && /fetch|network/i.test(String(error));
+  const failure = ConnectError.from(error);
+  return UNREACHABLE.has(failure.code) || /fetch|network|HTTP 5\d\d|missing trailer/i.test(failure.rawMessage);
 }
 
 export function isNotFound(error: unknown): boolean {

@@ -34,7 +34,7 @@ interface Tile {
 const ENDED = new Set(["not_found", "gone", "limit", "request"]);
 const ENDED_RETRY_MS = 3000;
 /** After any other error the server goes on by itself; if it stays silent the tile is asked for anew. */
-const SILENT_RETRY_MS = 20_000;
+const SILENT_RETRY_MS = 8000;
 /** The socket stays open this long after the last tile. */
 const LINGER_MS = 4000;
 
