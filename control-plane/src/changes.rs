@@ -6,6 +6,8 @@ use tokio::{sync::watch, time::Instant};
 
 /// Shortest time between two messages of a watch stream.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+/// The same for a stream that somebody waits on to settle: the wait must not add to what it measures.
+pub const WAIT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Announces changes. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,11 +24,17 @@ impl Changes {
         self.0.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Follows the changes from now on.
+    /// Follows the changes from now on, at most one every [`WATCH_INTERVAL`].
     pub fn follow(&self) -> Follower {
+        self.follow_every(WATCH_INTERVAL)
+    }
+
+    /// Follows the changes from now on, at most one every `interval`.
+    pub fn follow_every(&self, interval: Duration) -> Follower {
         Follower {
             receiver: self.0.subscribe(),
-            next: Instant::now() + WATCH_INTERVAL,
+            interval,
+            next: Instant::now() + interval,
         }
     }
 }
@@ -37,10 +45,11 @@ impl Default for Changes {
     }
 }
 
-/// Waits for changes, at most one every [`WATCH_INTERVAL`].
+/// Waits for changes, at most one every interval.
 #[derive(Debug)]
 pub struct Follower {
     receiver: watch::Receiver<u64>,
+    interval: Duration,
     next: Instant,
 }
 
@@ -52,7 +61,7 @@ impl Follower {
         }
         tokio::time::sleep_until(self.next).await;
         self.receiver.mark_unchanged();
-        self.next = Instant::now() + WATCH_INTERVAL;
+        self.next = Instant::now() + self.interval;
         true
     }
 }

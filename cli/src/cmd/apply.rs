@@ -189,6 +189,10 @@ pub(crate) async fn check_all(
 }
 
 fn rejected(bad: &[&str], of: usize) -> Failure {
+    let bad: Vec<&str> = bad
+        .iter()
+        .map(|file| if *file == "-" { "standard input" } else { file })
+        .collect();
     let what = if of == 1 {
         format!("{} was rejected", bad.join(", "))
     } else {

@@ -60,9 +60,11 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
-/// `1.3 s` or `850 ms`.
+/// `850 ms`, `1.3 s`, `12m`.
 pub(crate) fn elapsed(duration: Duration) -> String {
-    if duration < Duration::from_secs(1) {
+    if duration >= Duration::from_secs(60) {
+        short(duration)
+    } else if duration < Duration::from_secs(1) {
         format!("{} ms", duration.as_millis())
     } else {
         format!("{:.1} s", duration.as_secs_f64())
@@ -170,5 +172,8 @@ mod tests {
         assert_eq!(age(1, 570_001), "9m30s");
         assert_eq!(age(1, 3 * 86_400_000 + 1), "3d");
         assert_eq!(bytes(1_536), "1.5 KiB");
+        assert_eq!(elapsed(Duration::from_millis(850)), "850 ms");
+        assert_eq!(elapsed(Duration::from_secs(59)), "59.0 s");
+        assert_eq!(elapsed(Duration::from_secs(7_200)), "2h");
     }
 }

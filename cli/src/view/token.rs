@@ -59,7 +59,8 @@ impl TokenView {
     pub(crate) fn left(&self) -> String {
         let left = self.expires_unix_ms.saturating_sub(now_ms());
         match u64::try_from(left) {
-            Ok(left) if left > 0 => short(std::time::Duration::from_millis(left)),
+            // A token made a moment ago for an hour is valid for an hour.
+            Ok(left) if left > 0 => short(std::time::Duration::from_secs(left.div_ceil(1000))),
             _ if self.expires_unix_ms == 0 => "never".to_owned(),
             _ => "expired".to_owned(),
         }

@@ -9,7 +9,7 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use super::{Service, ServiceError};
-use crate::changes::Follower;
+use crate::changes::{Follower, WAIT_INTERVAL, WATCH_INTERVAL};
 
 /// A day: a wait without a limit still ends when its client is long gone.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
@@ -34,7 +34,12 @@ impl Service {
         impl Stream<Item = Result<v1::WatchSystemResponse, ServiceError>> + Send + use<>,
         ServiceError,
     > {
-        let follower = self.changes.follow();
+        let interval = if request.until_settled {
+            WAIT_INTERVAL
+        } else {
+            WATCH_INTERVAL
+        };
+        let follower = self.changes.follow_every(interval);
         let current = self.system(&request.name)?.row.revision;
         let revision = if request.revision == 0 {
             current
