@@ -7,7 +7,7 @@ use edgeflow_proto::v1::DeviceFacts;
 use super::{
     DeviceState, Service, ServiceError,
     devices::{check_facts, check_labels, check_name},
-    tokens::used_up,
+    tokens::no_longer_valid,
 };
 use crate::{
     pki::{Issued, PeerIdentity, hex},
@@ -75,7 +75,7 @@ impl Service {
             .sign_device(&request.csr_der, &id, mutation.now_ms)
             .map_err(request_error)?;
         if !mutation.write.use_token(&token.id, mutation.now_ms).await? {
-            return Err(used_up());
+            return Err(no_longer_valid(&token, mutation.now_ms));
         }
         let mut device = DeviceState::new(DeviceRow {
             id: id.clone(),

@@ -118,21 +118,23 @@ impl Service {
                     .to_owned(),
             ));
         };
-        if token.expires_ms <= now_ms() {
-            return Err(ServiceError::Unauthenticated(
-                "the join token has expired; make a new one with `edgeflow token create`"
-                    .to_owned(),
-            ));
-        }
-        if token.max_uses > 0 && token.uses >= token.max_uses {
-            return Err(used_up());
+        let now_ms = now_ms();
+        let used_up = token.max_uses > 0 && token.uses >= token.max_uses;
+        if token.expires_ms <= now_ms || used_up {
+            return Err(no_longer_valid(&token, now_ms));
         }
         Ok(token)
     }
 }
 
-pub(super) fn used_up() -> ServiceError {
-    ServiceError::Unauthenticated(
-        "the join token is used up; make a new one with `edgeflow token create`".to_owned(),
-    )
+/// Why a token that was known can't be used (any more).
+pub(super) fn no_longer_valid(token: &TokenRow, now_ms: i64) -> ServiceError {
+    let what = if token.expires_ms <= now_ms {
+        "has expired"
+    } else {
+        "is used up"
+    };
+    ServiceError::Unauthenticated(format!(
+        "the join token {what}; make a new one with `edgeflow token create`"
+    ))
 }
