@@ -7,6 +7,8 @@ use std::{fs, os::unix::process::ExitStatusExt, process::ExitStatus, time::Durat
 use crate::clock::unix_ms;
 
 const SIGKILL: i32 = 9;
+/// Characters of the last log line that a reason quotes.
+const MAX_QUOTE_CHARS: usize = 240;
 
 /// The end of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,20 @@ impl Exit {
 
     pub(super) fn is_success(&self) -> bool {
         self.code == Some(0)
+    }
+
+    /// The message and, after a failure of the process's own, the last line that it printed: most
+    /// often its error. A killed process said nothing about its end.
+    pub(super) fn reason(&self) -> String {
+        let failed = self.code.is_some_and(|code| code != 0);
+        let last = self.log_tail.iter().rev().map(|line| line.trim());
+        match last.into_iter().find(|line| !line.is_empty()) {
+            Some(line) if failed => {
+                let line: String = line.chars().take(MAX_QUOTE_CHARS).collect();
+                format!("{}: {line}", self.message)
+            }
+            _ => self.message.clone(),
+        }
     }
 }
 
@@ -145,6 +161,21 @@ mod tests {
             message(9, 7_260_000, true),
             "killed by the kernel for lack of memory after 2 h 1 min"
         );
+    }
+
+    #[test]
+    fn the_reason_quotes_the_last_line_of_a_failure_only() {
+        let tail = vec!["error: no model".to_owned(), " ".to_owned()];
+        let ended = |raw| {
+            let status = ExitStatus::from_raw(raw);
+            Exit::new(status, Duration::from_millis(42), false, tail.clone()).reason()
+        };
+        assert_eq!(
+            ended(1 << 8),
+            "exited with code 1 after 42 ms: error: no model"
+        );
+        assert_eq!(ended(0), "exited with code 0 after 42 ms");
+        assert_eq!(ended(9), "killed by signal 9 (SIGKILL) after 42 ms");
     }
 
     #[test]

@@ -283,14 +283,14 @@ impl Life {
             .policy
             .exited(Instant::now(), uptime, exit.is_success(), restart);
         let (phase, wait, reason) = match next {
-            Next::Leave => (Phase::Stopped, None, exit.message.clone()),
+            Next::Leave => (Phase::Stopped, None, exit.reason()),
             Next::Restart { after, crash_loop } => {
-                let (phase, lead) = if crash_loop {
-                    (Phase::CrashLoop, "exits again and again: ")
+                let phase = if crash_loop {
+                    Phase::CrashLoop
                 } else {
-                    (Phase::Backoff, "")
+                    Phase::Backoff
                 };
-                (phase, Some(after), format!("{lead}{}", exit.message))
+                (phase, Some(after), exit.reason())
             }
         };
         self.tell_exit(&exit, phase);
