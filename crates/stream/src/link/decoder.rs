@@ -43,10 +43,9 @@ pub enum DecodeError {
     Frame(#[source] FrameError),
 }
 
-/// Buffer for envelopes, control messages and the start of frames, consumer side.
-const CONSUMER_BUFFER: usize = 64 * 1024;
-/// The same on the producer side, where only control messages arrive.
-const PRODUCER_BUFFER: usize = 2 * (ENVELOPE_LEN + MAX_CONTROL_LEN);
+/// Buffer for envelopes, control messages and the start of frames. Small: what is read into it of a
+/// frame is copied once more, the rest of the frame is not.
+const BUFFER: usize = 2 * (ENVELOPE_LEN + MAX_CONTROL_LEN);
 /// Frame buffers kept for reuse.
 const MAX_KEPT: usize = 3;
 
@@ -75,14 +74,10 @@ struct Body {
 impl Decoder {
     /// A decoder that takes what `role` is sent, with frames up to `limits`.
     pub fn new(role: Role, limits: Limits) -> Self {
-        let size = match role {
-            Role::Producer => PRODUCER_BUFFER,
-            Role::Consumer => CONSUMER_BUFFER,
-        };
         Self {
             role,
             limits,
-            buffer: vec![0; size],
+            buffer: vec![0; BUFFER],
             start: 0,
             end: 0,
             body: None,

@@ -169,11 +169,18 @@ fn a_buffer_is_used_again_only_when_nobody_holds_its_frame() {
             sent_mono_ns: 0,
             redelivered: false,
         }));
-        decoder.space()[..bytes.len()].copy_from_slice(&bytes);
-        decoder.advance(bytes.len());
-        match decoder.next().unwrap() {
-            Some(Message::Data(data)) => data.frame.payload,
-            other => panic!("{other:?}"),
+        let mut rest = bytes.as_slice();
+        loop {
+            match decoder.next().unwrap() {
+                Some(Message::Data(data)) => return data.frame.payload,
+                Some(other) => panic!("{other:?}"),
+                None => {}
+            }
+            let space = decoder.space();
+            let count = rest.len().min(space.len());
+            space[..count].copy_from_slice(&rest[..count]);
+            decoder.advance(count);
+            rest = &rest[count..];
         }
     };
     let first = feed(1);

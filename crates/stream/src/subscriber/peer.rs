@@ -216,12 +216,17 @@ impl Peer {
             };
             conn.decoder.advance(count);
             self.take_messages()?;
-            // A short read means that the socket is empty now.
-            if count < wanted {
+            // A short read means that the socket is empty now. What is behind a frame that has
+            // arrived can wait until the loop has had the frame.
+            if count < wanted || self.has_ready() {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    fn has_ready(&self) -> bool {
+        matches!(&self.state, State::Up { conn, .. } if !conn.ready.is_empty())
     }
 
     fn take_messages(&mut self) -> Result<(), String> {
