@@ -8,11 +8,16 @@ use crate::{compare, process, repo};
 pub(crate) fn run(check: bool) -> Result<()> {
     let generated = repo::target_dir()?.join("codegen");
     compare::fresh_dir(&generated)?;
-    process::run(
-        process::cargo()
-            .args(["run", "--quiet", "--package", "edgeflow-codegen", "--"])
-            .arg(&generated),
-    )?;
+    // The whole workspace's features, so that nothing is built a second time.
+    process::run(process::cargo().args([
+        "build",
+        "--quiet",
+        "--workspace",
+        "--bin",
+        "edgeflow-codegen",
+    ]))?;
+    let generator = repo::target_dir()?.join("debug/edgeflow-codegen");
+    process::run(process::command(&generator.to_string_lossy()).arg(&generated))?;
     let committed = repo::root().join("proto/src/gen");
     if check {
         compare::same(&committed, &generated, "codegen")

@@ -8,7 +8,8 @@ use crate::{process, repo};
 
 pub(crate) fn run(check: bool) -> Result<()> {
     let binary = repo::target_dir()?.join("debug/edgeflow");
-    process::run(process::cargo().args(["build", "--quiet", "--package", "edgeflow-cli"]))?;
+    // The whole workspace's features, so that nothing is built a second time.
+    process::run(process::cargo().args(["build", "--quiet", "--workspace", "--bin", "edgeflow"]))?;
     let path = binary.to_string_lossy().into_owned();
     let generated = process::output(process::command(&path).arg("schema"))?;
     let committed = repo::root().join("docs/system.schema.json");

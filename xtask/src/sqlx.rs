@@ -41,9 +41,9 @@ pub(crate) fn run(check: bool) -> Result<()> {
             .args([
                 "check",
                 "--quiet",
-                "--package",
+                "--workspace",
+                "--bin",
                 "edgeflow-control-plane",
-                "--all-targets",
             ])
             .env("DATABASE_URL", format!("sqlite://{}", database.display()))
             .env("SQLX_OFFLINE", "false")
