@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{codegen, deny, fuzz, process, repo, schema, sqlx, steps::Steps, test, tidy, web};
+use crate::{codegen, deny, fuzz, process, repo, sqlx, steps::Steps, test, tidy, web};
 
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::new();
@@ -14,7 +14,6 @@ pub(crate) fn run() -> Result<()> {
     test::run_in(&mut steps);
     steps.check("clippy", clippy);
     steps.check("codegen", || codegen::run(true));
-    steps.check("schema", || schema::run(true));
     steps.check("sqlx", || sqlx::run(true));
     steps.check("web", || web::run(true));
     steps.check("doc", doc);
