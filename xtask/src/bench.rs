@@ -6,6 +6,8 @@ use anyhow::Result;
 use crate::{assets, demo, process, repo};
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
+    // The programs that are measured, as the demo and a release build them; then the measuring one.
+    demo::build_release(demo::BINARIES)?;
     demo::build_release(&["edgeflow-bench"])?;
     let assets = assets::dir()?;
     let binary = repo::target_dir()?.join("release/edgeflow-bench");

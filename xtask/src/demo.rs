@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::{assets, process, repo, setup};
 
-const BINARIES: &[&str] = &[
+/// The packages of the programs that users run.
+pub(crate) const BINARIES: &[&str] = &[
     "edgeflow-control-plane",
     "edgeflow-agent",
     "edgeflow-cli",
