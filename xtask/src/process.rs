@@ -17,9 +17,28 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// The cargo that runs this program.
+/// What cargo tells the program that it runs about that program's own package. Build scripts that
+/// look at these (ring's does) would run again in every change between `cargo` and `cargo xtask`.
+const PACKAGE_VARIABLES: &[&str] = &[
+    "CARGO_PKG_",
+    "CARGO_MANIFEST_",
+    "CARGO_BIN_",
+    "CARGO_CRATE_",
+];
+
+/// The cargo that runs this program, in the environment of a shell.
 pub(crate) fn cargo() -> Command {
-    command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+    let mut cargo = command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if PACKAGE_VARIABLES
+            .iter()
+            .any(|start| text.starts_with(start))
+        {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Runs with the terminal's own input and output; an exit code other than 0 is an error.
