@@ -1,8 +1,7 @@
 //! `apply`: from the call of `ApplySystem` until every node is ready, and until the first frame has
-//! come out at the place where a browser would read it.
+//! arrived in a WebSocket like the dashboard's.
 
 use std::{
-    io::{Read, Write},
     net::TcpStream,
     time::{Duration, Instant},
 };
@@ -11,11 +10,15 @@ use anyhow::{Context, Result, bail};
 use edgeflow_proto::v1::SystemPhase;
 use edgeflow_testkit::Fleet;
 use serde_json::json;
+use tungstenite::{Message, client::IntoClientRequest};
 
 use crate::report::{self, percentile};
 
 const RUNS: usize = 21;
 const LIMIT: Duration = Duration::from_secs(20);
+/// Until the viewer asks again after "no signal".
+const RETRY: Duration = Duration::from_millis(5);
+const OPEN: &str = r#"{"type":"open","tile":1,"system":"bench","node":"motion","device":""}"#;
 
 const MANIFEST: &str = "apiVersion: edgeflow.dev/v1
 kind: System
@@ -63,7 +66,7 @@ pub(crate) fn run(_args: &[String]) -> Result<()> {
     };
     let rows = [
         row("apply to running, 3 nodes", &running),
-        row("apply to first frame in /video", &first_frame),
+        row("apply to first frame in /ws/view", &first_frame),
     ];
     report::print("apply", &rows);
     Ok(())
@@ -94,39 +97,29 @@ fn wait_gone(fleet: &Fleet) -> Result<()> {
     })
 }
 
-/// Milliseconds until the first JPEG of `/video/bench/motion`.
+/// Milliseconds until the first frame of `motion` has arrived at a WebSocket like the dashboard's.
 fn wait_frame(http: &str, token: &str, started: Instant) -> Result<f64> {
+    let stream = TcpStream::connect(http).context("connecting")?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    let mut request = format!("ws://{http}/ws/view").into_client_request()?;
+    request
+        .headers_mut()
+        .insert("authorization", format!("Bearer {token}").parse()?);
+    let (mut socket, _) = tungstenite::client(request, stream)
+        .map_err(|error| anyhow::anyhow!("opening /ws/view: {error}"))?;
+    socket.send(Message::text(OPEN))?;
     while started.elapsed() < LIMIT {
-        if read_frame(http, token).unwrap_or(false) {
-            return Ok(started.elapsed().as_secs_f64() * 1000.0);
+        match socket.read()? {
+            Message::Binary(frame) if frame.get(4..8) == Some(b"EFR1") => {
+                return Ok(started.elapsed().as_secs_f64() * 1000.0);
+            }
+            // No signal yet: the page asks again as well.
+            Message::Text(text) if text.contains(r#""type":"error""#) => {
+                std::thread::sleep(RETRY);
+                socket.send(Message::text(OPEN))?;
+            }
+            _ => {}
         }
-        std::thread::sleep(Duration::from_millis(5));
     }
     bail!("no frame came")
-}
-
-/// One request; whether a JPEG's first bytes came back.
-fn read_frame(http: &str, token: &str) -> Result<bool> {
-    let mut stream = TcpStream::connect(http).context("connecting")?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    let request = format!(
-        "GET /video/bench/motion HTTP/1.1\r\nHost: {http}\r\nAuthorization: Bearer {token}\r\n\
-         Connection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut seen = Vec::new();
-    let mut buffer = [0_u8; 4096];
-    loop {
-        let count = stream.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(false);
-        }
-        seen.extend_from_slice(&buffer[..count]);
-        if seen.windows(3).any(|bytes| bytes == [0xff, 0xd8, 0xff]) {
-            return Ok(true);
-        }
-        if seen.len() > 1024 * 1024 {
-            bail!("a megabyte without a picture");
-        }
-    }
 }

@@ -3,6 +3,7 @@
 
 mod connect;
 mod errors;
+mod reconnect;
 mod target;
 
 use std::{future::Future, time::Duration};
@@ -11,6 +12,7 @@ use edgeflow_proto::v1::control_service_client::ControlServiceClient;
 use tonic::{Response, Status, service::interceptor::InterceptedService, transport::Channel};
 
 pub(crate) use errors::{is_connection_loss, status_failure};
+pub(crate) use reconnect::Reconnect;
 pub(crate) use target::{
     Origin, Target, discover, from_data_dir, is_loopback, parse_server, read_small, read_token,
 };

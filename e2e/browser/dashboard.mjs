@@ -17,6 +17,8 @@ const { values: args } = parseArgs({
 });
 
 const PATIENCE_MS = 45_000;
+/** A tile that has shown frames. */
+const LIVE = 'span[data-fps]:not([data-fps="0.0"])';
 const DESKTOP = { width: 1440, height: 900 };
 const PHONE = { width: 390, height: 844 };
 
@@ -47,7 +49,7 @@ async function look() {
   await page.goto(`${args.url}/#token=${args.token}`);
   await page.getByText(args.device).first().waitFor();
   if (page.url().includes(args.token)) errors.push("the token is left in the address");
-  await shoot(page, "fleet", ["/fleet"]);
+  await shoot(page, "fleet", "/fleet", args.device);
 
   await page.goto(`${args.url}/systems/${args.system}`);
   const fps = await edgeFps(page);
@@ -62,22 +64,22 @@ async function look() {
     { timeout: PATIENCE_MS },
   );
   const colours = await page.evaluate(countColours);
-  await shoot(page, "system", [`/systems/${args.system}`]);
-  await shoot(page, "device", [`/devices/${args.device}`]);
-  await shoot(page, "logs", [`/logs?system=${args.system}`]);
-  await shoot(page, "wall", ["/wall"]);
-  await shoot(page, "events", ["/events"]);
+  await shoot(page, "system", `/systems/${args.system}`, LIVE);
+  await shoot(page, "device", `/devices/${args.device}`, args.system);
+  await shoot(page, "logs", `/logs?system=${args.system}`, ".log-line");
+  await shoot(page, "wall", "/wall", LIVE);
+  await shoot(page, "events", "/events", "article.event");
 
   await page.setViewportSize(PHONE);
-  await shoot(page, "phone-fleet", ["/fleet"]);
-  await shoot(page, "phone-system", [`/systems/${args.system}`]);
+  await shoot(page, "phone-fleet", "/fleet", args.device);
+  await shoot(page, "phone-system", `/systems/${args.system}`, LIVE);
   const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   if (wider > 1) errors.push(`the phone page is ${wider} pixels too wide`);
 
   await page.emulateMedia({ colorScheme: "light" });
   await page.setViewportSize(DESKTOP);
-  await shoot(page, "light-fleet", ["/fleet"]);
-  await shoot(page, "light-system", [`/systems/${args.system}`]);
+  await shoot(page, "light-fleet", "/fleet", args.device);
+  await shoot(page, "light-system", `/systems/${args.system}`, LIVE);
 
   return { fps, boxes: await boxes.jsonValue(), colours, errors };
 }
@@ -114,11 +116,11 @@ function countColours() {
   return Math.max(0, ...counts);
 }
 
-async function shoot(page, name, [path]) {
+/** Opens a page, waits for what it is for (a selector, or a text) and takes a picture of it. */
+async function shoot(page, name, path, content) {
   const at = new URL(page.url());
   if (at.pathname + at.search !== path) await page.goto(args.url + path);
-  await page.waitForLoadState("load");
-  // Streams fill the page after it has loaded; a second is what a person gives it.
-  await page.waitForTimeout(1500);
+  const wanted = /^[.a-z]*[.[]/.test(content) ? page.locator(content) : page.getByText(content);
+  await wanted.filter({ visible: true }).first().waitFor();
   await page.screenshot({ path: join(args.out, `${name}.png`) });
 }

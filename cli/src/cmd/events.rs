@@ -1,13 +1,13 @@
 //! `edgeflow events`: what happened, and what happens.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use edgeflow_proto::v1;
 
 use crate::{
     args::Globals,
-    client::{Client, is_connection_loss},
+    client::{Client, Reconnect},
     failure::Outcome,
     output::{self, StreamFormat, colour, time::parse_since},
     view::event::EventView,
@@ -71,22 +71,19 @@ impl Events {
             follow: self.follow,
         };
         let mut last_id = 0;
-        let mut lost: Option<Instant> = None;
+        let patience = if self.follow { RECONNECT_FOR } else { Duration::ZERO };
+        let mut reconnect = Reconnect::new(patience, RECONNECT_EVERY);
         loop {
-            let Err(status) = self
-                .once(&client, &request, &mut last_id, &mut lost)
-                .await?
-            else {
+            let read = self.once(&client, &request, &mut last_id, &mut reconnect);
+            let Err(status) = read.await? else {
                 return Ok(());
             };
-            let since = *lost.get_or_insert_with(Instant::now);
-            if !self.follow || !is_connection_loss(&status) || since.elapsed() > RECONNECT_FOR {
+            if !reconnect.again(&status).await {
                 return Err(client.failure("read events", &status));
             }
             if last_id > 0 {
                 request.tail = RECONNECT_TAIL;
             }
-            tokio::time::sleep(RECONNECT_EVERY).await;
         }
     }
 
@@ -95,7 +92,7 @@ impl Events {
         client: &Client,
         request: &v1::WatchEventsRequest,
         last_id: &mut u64,
-        lost: &mut Option<Instant>,
+        reconnect: &mut Reconnect,
     ) -> Outcome<Result<(), tonic::Status>> {
         let paint = colour::stdout();
         let mut stream = match client.api().watch_events(request.clone()).await {
@@ -111,7 +108,7 @@ impl Events {
                 Ok(None) => return Ok(Ok(())),
                 Err(status) => return Ok(Err(status)),
             };
-            *lost = None;
+            reconnect.heard();
             if event.id != 0 && event.id <= *last_id {
                 continue;
             }

@@ -1,13 +1,13 @@
 //! `edgeflow logs`: what nodes wrote, from the agents' bounded files.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use edgeflow_proto::v1;
 
 use crate::{
     args::Globals,
-    client::{Client, is_connection_loss},
+    client::{Client, Reconnect},
     failure::Outcome,
     output::{self, StreamFormat, colour, time::parse_since},
     view::event::LogView,
@@ -72,24 +72,25 @@ impl Logs {
     pub(crate) async fn run(self, globals: &Globals) -> Outcome {
         let client = Client::connect(globals).await?;
         let mut request = self.request();
-        let mut lost: Option<Instant> = None;
+        let patience = if self.follow { RECONNECT_FOR } else { Duration::ZERO };
+        let mut reconnect = Reconnect::new(patience, RECONNECT_EVERY);
         loop {
             let mut last = request.since_unix_ms;
-            let Err(status) = self.once(&client, &request, &mut last, &mut lost).await? else {
+            let read = self.once(&client, &request, &mut last, &mut reconnect);
+            let Err(status) = read.await? else {
                 return Ok(());
             };
-            let since = *lost.get_or_insert_with(Instant::now);
-            if !self.follow || !is_connection_loss(&status) || since.elapsed() > RECONNECT_FOR {
+            let is_new = reconnect.is_new();
+            if !reconnect.again(&status).await {
                 return Err(client.failure(&format!("read the logs of {}", self.target), &status));
             }
-            if since.elapsed() < RECONNECT_EVERY {
+            if is_new {
                 output::note(colour::stderr().warn("connection lost; dialling again …"));
             }
             if last > request.since_unix_ms {
                 request.since_unix_ms = last + 1;
                 request.tail = SINCE_TAIL;
             }
-            tokio::time::sleep(RECONNECT_EVERY).await;
         }
     }
 
@@ -116,7 +117,7 @@ impl Logs {
         client: &Client,
         request: &v1::LogsRequest,
         last: &mut i64,
-        lost: &mut Option<Instant>,
+        reconnect: &mut Reconnect,
     ) -> Outcome<Result<(), tonic::Status>> {
         let paint = colour::stdout();
         let mut stream = match client.api().logs(request.clone()).await {
@@ -132,7 +133,7 @@ impl Logs {
                 Ok(None) => return Ok(Ok(())),
                 Err(status) => return Ok(Err(status)),
             };
-            *lost = None;
+            reconnect.heard();
             *last = (*last).max(line.at_unix_ms);
             let view = LogView::from(line);
             match self.output {

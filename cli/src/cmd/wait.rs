@@ -10,7 +10,7 @@ use edgeflow_proto::v1;
 use tokio::sync::mpsc;
 
 use crate::{
-    client::{Client, is_connection_loss},
+    client::{Client, Reconnect},
     failure::{Exit, Failure, Outcome},
     output::{
         self,
@@ -56,20 +56,18 @@ async fn follow(
     deadline: Instant,
     updates: mpsc::Sender<Update>,
 ) {
-    let mut lost: Option<Instant> = None;
+    let mut reconnect = Reconnect::new(RECONNECT_FOR, RECONNECT_EVERY);
     loop {
-        let status = match watch_once(&client, &name, revision, deadline, &updates, &mut lost).await
-        {
+        let watched = watch_once(&client, &name, revision, deadline, &updates, &mut reconnect);
+        let status = match watched.await {
             Ok(()) => return,
             Err(status) => status,
         };
-        let since = *lost.get_or_insert_with(Instant::now);
-        if !is_connection_loss(&status) || since.elapsed() > RECONNECT_FOR {
+        if !reconnect.again(&status).await {
             let failure = client.failure(&format!("follow the system {name}"), &status);
             let _ = updates.send(Update::Failed(failure)).await;
             return;
         }
-        tokio::time::sleep(RECONNECT_EVERY).await;
     }
 }
 
@@ -79,7 +77,7 @@ async fn watch_once(
     revision: u64,
     deadline: Instant,
     updates: &mpsc::Sender<Update>,
-    lost: &mut Option<Instant>,
+    reconnect: &mut Reconnect,
 ) -> Result<(), tonic::Status> {
     let left = deadline.saturating_duration_since(Instant::now());
     let request = v1::WatchSystemRequest {
@@ -91,7 +89,7 @@ async fn watch_once(
     };
     let mut stream = client.api().watch_system(request).await?.into_inner();
     while let Some(message) = stream.message().await? {
-        *lost = None;
+        reconnect.heard();
         let system = Box::new(SystemView::from(message.system.unwrap_or_default()));
         let settled = message.settled;
         if updates

@@ -20,8 +20,12 @@ use crate::{
     service::{Service, ServiceError, SessionStart},
 };
 
-/// How often an agent says that it is there.
+/// How often an agent of a small fleet says that it is there.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// Heartbeats a second of the whole fleet: a larger fleet beats more slowly.
+const HEARTBEATS_PER_SECOND: f64 = 50.0;
+/// However large the fleet is, so that an agent's end is known within [`MISSED_HEARTBEATS`] of these.
+const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
 /// Silent for this many intervals: gone.
 const MISSED_HEARTBEATS: u32 = 3;
 /// Time for the first message.
@@ -109,7 +113,7 @@ where
         device,
         opened,
         out,
-        heartbeat: HEARTBEAT_INTERVAL,
+        heartbeat: heartbeat_interval(service.fleet().online().len()),
         pending: VecDeque::new(),
     };
     let result = session.serve(protocol, &mut inbound).await;
@@ -123,6 +127,12 @@ where
         service.end_session(device_id, &reason).await;
     }
     result
+}
+
+/// The interval for a session that opens while `connected` agents are there.
+fn heartbeat_interval(connected: usize) -> Duration {
+    let shared = Duration::from_secs_f64(connected as f64 / HEARTBEATS_PER_SECOND);
+    shared.clamp(HEARTBEAT_INTERVAL, MAX_HEARTBEAT_INTERVAL)
 }
 
 fn negotiate(hello: &v1::Hello) -> Result<u32, SessionError> {
@@ -297,5 +307,18 @@ impl Session {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_fleet_beats_more_slowly_up_to_a_limit() {
+        assert_eq!(heartbeat_interval(0), HEARTBEAT_INTERVAL);
+        assert_eq!(heartbeat_interval(200), HEARTBEAT_INTERVAL);
+        assert_eq!(heartbeat_interval(1_000), Duration::from_secs(20));
+        assert_eq!(heartbeat_interval(100_000), MAX_HEARTBEAT_INTERVAL);
     }
 }

@@ -1,15 +1,18 @@
 //! Structured logs on stderr: text on a terminal, one JSON object a line otherwise.
-//! `EDGEFLOW_LOG` takes tracing filter directives, `EDGEFLOW_LOG_FORMAT` is `text` or `json`.
+//! `EDGEFLOW_LOG` takes `LEVEL` and `TARGET=LEVEL`, comma-separated; `EDGEFLOW_LOG_FORMAT` is `text` or `json`.
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Installs the process-wide subscriber. `default_filter` holds when `EDGEFLOW_LOG` is unset or
 /// malformed. A second call does nothing.
 pub fn init(default_filter: &str) {
-    let filter =
-        EnvFilter::try_from_env("EDGEFLOW_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
+    let filter = std::env::var("EDGEFLOW_LOG")
+        .ok()
+        .and_then(|text| text.parse::<Targets>().ok())
+        .or_else(|| default_filter.parse().ok())
+        .unwrap_or_default();
     let json = match std::env::var("EDGEFLOW_LOG_FORMAT").as_deref() {
         Ok("json") => true,
         Ok("text") => false,

@@ -9,13 +9,14 @@ import type { LinkInfo, NodeInfo, System } from "../gen/edgeflow/v1/system_pb";
 import { dropPercent, fps, micros } from "../lib/format";
 import { layout } from "../lib/layout";
 import { instancePhase, linkFigures, worstTone, type LinkFigures } from "../lib/model";
+import { RecentDrops, type Share } from "../lib/recent";
 import { theme } from "../lib/theme";
 import { useStore } from "../lib/store";
 
 export type Picked = { kind: "node" | "link"; id: string } | null;
 
 type NodeData = { node: NodeInfo; instances: InstanceStatus[]; picked: boolean; vertical: boolean };
-type EdgeData = { link: LinkInfo; figures: LinkFigures; picked: boolean; onPick: (picked: Picked) => void; vertical: boolean };
+type EdgeData = { link: LinkInfo; figures: LinkFigures; recent: Share; picked: boolean; onPick: (picked: Picked) => void; vertical: boolean };
 
 const WIDTH = 190;
 const HEIGHT = 64;
@@ -46,11 +47,11 @@ function NodeCard({ data }: NodeProps<Node<NodeData>>) {
   );
 }
 
-export function edgeParts(figures: LinkFigures): string[] {
+export function edgeParts(figures: LinkFigures, recent: Share): string[] {
   if (!figures.live) return ["idle"];
   const parts = [`${fps(figures.fps)} fps`];
   if (figures.hop) parts.push(micros(figures.hop.p50));
-  parts.push(`${dropPercent(figures.droppedTotal, figures.produced)} drop`);
+  parts.push(`${dropPercent(recent.dropped, recent.produced)} drop`);
   if (figures.transport) parts.push(figures.transport);
   return parts;
 }
@@ -59,7 +60,7 @@ function EdgeLine(props: EdgeProps<Edge<EdgeData>>) {
   const { id, data } = props;
   const [path, x, y] = getBezierPath(props);
   if (!data) return null;
-  const parts = edgeParts(data.figures);
+  const parts = edgeParts(data.figures, data.recent);
   return (
     <>
       <BaseEdge id={id} path={path} style={{ strokeWidth: data.picked ? 2 : 1.4, stroke: data.picked ? "var(--accent)" : data.figures.live ? "var(--faint)" : "var(--line-strong)", strokeDasharray: data.link.qos === "durable" ? undefined : "none" }} />
@@ -135,15 +136,17 @@ export function Graph({ system, instances, picked, onPick }: { system: System; i
       ariaLabel: `Node ${node.name}`,
     }),
   );
-  const edges = system.links.map(
-    (link): Edge<EdgeData> => ({
+  const [drops] = useState(() => new RecentDrops());
+  const edges = system.links.map((link): Edge<EdgeData> => {
+    const figures = linkFigures(link, instances);
+    return {
       id: link.id,
       type: "line",
       source: link.from,
       target: link.to,
-      data: { link, figures: linkFigures(link, instances), picked: picked?.kind === "link" && picked.id === link.id, onPick, vertical },
-    }),
-  );
+      data: { link, figures, recent: drops.share(link.id, figures.produced, figures.droppedTotal, Date.now()), picked: picked?.kind === "link" && picked.id === link.id, onPick, vertical },
+    };
+  });
   return (
     <div className="graph" style={{ height: graphHeight([...places.values()], vertical) }}>
       <ReactFlow
