@@ -107,7 +107,7 @@ pub struct Config {
     pub server: Option<String>,
     /// `--join`.
     pub join: Option<String>,
-    /// `--name`, or the host name.
+    /// `--name`, or what the host name gives.
     pub name: String,
     /// `--label`.
     pub labels: BTreeMap<String, String>,
@@ -148,7 +148,7 @@ impl Config {
             paths: Paths::new(data, run),
             server: args.server,
             join: args.join,
-            name: args.name.unwrap_or_else(crate::inventory::hostname),
+            name: args.name.unwrap_or_else(crate::inventory::device_name),
             labels: args.labels.into_iter().collect(),
             http: args.http,
             assets,

@@ -6,8 +6,13 @@ mod load;
 
 use std::{fs, path::Path};
 
+use edgeflow_spec::names::to_name;
+
 pub use hardware::{Accelerator, Camera, accelerators, cameras};
 pub use load::{Load, sample};
+
+/// Host names that many machines have.
+const NO_NAMES: &[&str] = &["none", "localhost", "localhost-localdomain"];
 
 /// Slow-changing facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +65,23 @@ pub fn hostname() -> String {
         .into_owned()
 }
 
+/// A device name for this machine: its host name with other characters replaced; where that says
+/// nothing, one from the machine's id.
+pub fn device_name() -> String {
+    let machine = match read("/etc/machine-id") {
+        id if id.is_empty() => boot_id(),
+        id => id,
+    };
+    name_from(&hostname(), &machine)
+}
+
+fn name_from(hostname: &str, machine: &str) -> String {
+    match to_name(hostname) {
+        Some(name) if !NO_NAMES.contains(&name.as_str()) => name,
+        _ => format!("device-{}", machine.chars().take(8).collect::<String>()),
+    }
+}
+
 /// Changes at every boot.
 pub fn boot_id() -> String {
     read("/proc/sys/kernel/random/boot_id")
@@ -99,6 +121,8 @@ fn read(path: impl AsRef<Path>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use edgeflow_spec::names::check_name;
+
     use super::*;
 
     #[test]
@@ -109,6 +133,20 @@ mod tests {
         assert!(facts.cpus >= 1);
         assert!(facts.memory_bytes > 0);
         assert_eq!(facts.boot_id.len(), 36);
+    }
+
+    #[test]
+    fn any_host_name_gives_a_device_name() {
+        for (hostname, name) in [
+            ("pi-7", "pi-7"),
+            ("Jetson_Nano.local", "jetson-nano-local"),
+            ("(none)", "device-0123abcd"),
+            ("localhost", "device-0123abcd"),
+            ("", "device-0123abcd"),
+        ] {
+            assert_eq!(name_from(hostname, "0123abcd99"), name);
+        }
+        assert_eq!(check_name(&device_name()), Ok(()));
     }
 
     #[test]

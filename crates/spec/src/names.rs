@@ -93,8 +93,8 @@ pub fn to_label_value(text: &str) -> String {
         .to_owned()
 }
 
-/// A valid name close to `text`, for hints; `None` if nothing usable is left.
-pub(crate) fn to_name(text: &str) -> Option<String> {
+/// A valid name close to `text`; `None` if nothing usable is left.
+pub fn to_name(text: &str) -> Option<String> {
     let mapped: String = text
         .to_ascii_lowercase()
         .chars()
