@@ -71,7 +71,11 @@ impl Events {
             follow: self.follow,
         };
         let mut last_id = 0;
-        let patience = if self.follow { RECONNECT_FOR } else { Duration::ZERO };
+        let patience = if self.follow {
+            RECONNECT_FOR
+        } else {
+            Duration::ZERO
+        };
         let mut reconnect = Reconnect::new(patience, RECONNECT_EVERY);
         loop {
             let read = self.once(&client, &request, &mut last_id, &mut reconnect);

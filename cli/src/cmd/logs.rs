@@ -72,7 +72,11 @@ impl Logs {
     pub(crate) async fn run(self, globals: &Globals) -> Outcome {
         let client = Client::connect(globals).await?;
         let mut request = self.request();
-        let patience = if self.follow { RECONNECT_FOR } else { Duration::ZERO };
+        let patience = if self.follow {
+            RECONNECT_FOR
+        } else {
+            Duration::ZERO
+        };
         let mut reconnect = Reconnect::new(patience, RECONNECT_EVERY);
         loop {
             let mut last = request.since_unix_ms;

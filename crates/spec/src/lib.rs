@@ -2,6 +2,7 @@
 //! devices. Pure: no IO, no async, no clock.
 
 pub mod assignment;
+pub mod broker;
 pub mod builder;
 pub mod catalog;
 mod decode;

@@ -4,6 +4,7 @@
 //! Synchronous: threads, `poll` and non-blocking sockets. Knows links, groups and frames; never
 //! knows systems, devices or the control plane.
 
+pub mod broker;
 pub mod clock;
 pub mod frame;
 pub mod histogram;

@@ -12,6 +12,7 @@ mod fleet;
 mod logs;
 mod process;
 mod processes;
+mod redis;
 mod tmpfs;
 mod wait;
 
@@ -24,6 +25,7 @@ pub use fleet::Fleet;
 pub use logs::unexpected;
 pub use process::Process;
 pub use processes::{alive, kill, mentioning, signal};
+pub use redis::Redis;
 pub use tmpfs::Tmpfs;
 pub use wait::{until, until_within};
 

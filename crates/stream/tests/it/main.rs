@@ -3,6 +3,7 @@
 // Helpers outside #[test] functions panic as well: that is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod broker;
 mod conformance;
 mod conservation;
 mod hostile;
