@@ -253,6 +253,7 @@ mod tests {
             params: Default::default(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            broker: None,
             restart: Default::default(),
             stop_grace_ms: 1000,
         }

@@ -48,6 +48,11 @@ const TEST: &[Tool] = &[
         packages: &["ffmpeg"],
     },
     Tool {
+        programs: &["redis-server", "redis-cli"],
+        purpose: "the tests of links over a broker",
+        packages: &["redis-server", "redis-tools"],
+    },
+    Tool {
         programs: &["git"],
         purpose: "listing the repository's files",
         packages: &["git"],

@@ -32,6 +32,7 @@ pub(crate) fn command(node: &str, words: &[&str]) -> Instance {
             port: "out".to_owned(),
             groups: Vec::new(),
         }],
+        broker: None,
         restart: Default::default(),
         stop_grace_ms: 2000,
     }

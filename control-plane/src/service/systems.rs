@@ -349,20 +349,18 @@ fn nodes(spec: &System) -> Vec<v1::NodeInfo> {
 }
 
 fn links(spec: &System) -> Vec<v1::LinkInfo> {
+    let transport = edgeflow_spec::plan::transport(spec);
     spec.links
         .iter()
-        .map(|link| {
-            let transport = edgeflow_spec::plan::transport(link);
-            v1::LinkInfo {
-                id: link.id(),
-                from: link.from.node.clone(),
-                from_port: link.from.port.clone(),
-                to: link.to.node.clone(),
-                to_port: link.to.port.clone(),
-                qos: qos_word(link.qos.mode).to_owned(),
-                transport: transport.name.to_string(),
-                transport_reason: transport.reason.to_string(),
-            }
+        .map(|link| v1::LinkInfo {
+            id: link.id(),
+            from: link.from.node.clone(),
+            from_port: link.from.port.clone(),
+            to: link.to.node.clone(),
+            to_port: link.to.port.clone(),
+            qos: qos_word(link.qos.mode).to_owned(),
+            transport: transport.name.to_string(),
+            transport_reason: transport.reason.to_string(),
         })
         .collect()
 }

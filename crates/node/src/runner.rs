@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use edgeflow_proto::v1::NodeState;
 use edgeflow_spec::instance_config::{INSTANCE_ENV, InstanceConfig};
-use edgeflow_stream::{Codec, Frame, Kind, Received, Subscriber};
+use edgeflow_stream::{Codec, Frame, Kind, Received, Subscriber, broker};
 
 use crate::{
     Condition, Context, Input, Node, NodeError, Outputs, Source, Step, Stop, parse_params,
@@ -121,7 +121,7 @@ impl Session {
         let status = Arc::new(Status::new(condition.clone()));
         let control = control::Control::start(&config.control_socket, &status, &stop)
             .map_err(RunError::Control)?;
-        let links = links::open(&config).map_err(RunError::Links)?;
+        let links = links::open(&config, &condition).map_err(RunError::Links)?;
         let waker = links.subscriber.waker();
         let handles = links.sink.handles();
         let interrupts: Vec<_> = handles.iter().map(|(_, handle)| handle.clone()).collect();
@@ -129,7 +129,8 @@ impl Session {
             waker.wake();
             interrupts.iter().for_each(|handle| handle.interrupt());
         });
-        status.watch_links(handles, links.subscriber.stats());
+        let carrier = config.instance.broker.as_ref().map(|_| broker::TRANSPORT);
+        status.watch_links(handles, links.subscriber.stats(), carrier);
         let outputs = Outputs::new(
             links.sink.ports(),
             Box::new(links.sink),

@@ -158,6 +158,7 @@ fn config(setup: &Setup) -> InstanceConfig {
             params: Map::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            broker: None,
             restart: RestartPolicy::Never,
             stop_grace_ms: 0,
         },

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::qos::LinkQos;
+use crate::{broker::Broker, qos::LinkQos};
 
 /// The whole desired state of one device. Instances are sorted by id, so that equal states have
 /// equal bytes and equal hashes.
@@ -47,6 +47,9 @@ pub struct Instance {
     /// Output ports with the consumer groups that are known when planning.
     #[serde(default)]
     pub outputs: Vec<Output>,
+    /// What carries its links; without it, sockets and shared memory of the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker: Option<Broker>,
     /// What to do when the process ends.
     #[serde(default)]
     pub restart: RestartPolicy,
@@ -136,10 +139,11 @@ pub fn body_hash(body: &[u8]) -> String {
 impl Instance {
     /// Changes exactly when the process has to be restarted: everything but the revision and the
     /// realtime groups of its outputs, which consumers announce themselves when they connect.
+    /// Nobody announces itself over a broker.
     pub fn restart_hash(&self) -> String {
         let mut copy = self.clone();
         copy.revision = 0;
-        for output in &mut copy.outputs {
+        for output in copy.outputs.iter_mut().filter(|_| self.broker.is_none()) {
             output.groups.retain(|group| group.qos.is_lossless());
         }
         hex(&Sha256::digest(

@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     assignment::{Program, RestartPolicy},
+    broker::{Broker, check_address},
     problem::{Invalid, Problem, Severity},
     qos::LinkQos,
     selector::Selector,
@@ -37,6 +38,7 @@ pub struct SystemBuilder {
     name: String,
     labels: BTreeMap<String, String>,
     selector: String,
+    broker: Option<Broker>,
     draft: Rc<RefCell<Draft>>,
     links: Vec<DraftLink>,
     views: Vec<String>,
@@ -97,6 +99,7 @@ impl SystemBuilder {
             name: name.into(),
             labels: BTreeMap::new(),
             selector: String::new(),
+            broker: None,
             draft: Rc::default(),
             links: Vec::new(),
             views: Vec::new(),
@@ -112,6 +115,12 @@ impl SystemBuilder {
     /// Says which devices run it; without it, every device.
     pub fn devices(&mut self, selector: impl Into<String>) -> &mut Self {
         self.selector = selector.into();
+        self
+    }
+
+    /// Says what carries the links; without it, the device's own means.
+    pub fn broker(&mut self, broker: Broker) -> &mut Self {
+        self.broker = Some(broker);
         self
     }
 
@@ -159,6 +168,12 @@ impl SystemBuilder {
             problem("invalid-selector", error.message);
             Selector::default()
         });
+        if let Some(Err(error)) = self.broker.as_ref().map(|b| check_address(&b.redis)) {
+            problem(
+                "invalid-broker",
+                format!("the address of the broker can't be used: {error}"),
+            );
+        }
         let mut marks = Marks::default();
         let mut nodes = IndexMap::new();
         for (name, node) in &draft.nodes {
@@ -183,6 +198,7 @@ impl SystemBuilder {
         let system = System {
             metadata,
             devices,
+            broker: self.broker.clone(),
             nodes,
             links,
             views: self.views.clone(),

@@ -16,6 +16,7 @@ use crate::{
     yaml::Node,
 };
 
+mod broker;
 mod fields;
 mod json;
 mod link;
@@ -71,10 +72,9 @@ pub(crate) const METADATA: Shape = Shape {
 /// Fields of `spec`.
 pub(crate) const SPEC: Shape = Shape {
     what: "`spec`",
-    known: &["devices", "nodes", "links", "views"],
+    known: &["devices", "broker", "nodes", "links", "views"],
     unsupported: &[
         ("placement", "every matching device runs a whole copy"),
-        ("broker", "links stay on one device and need no broker"),
         ("rollout", "a change goes to all matching devices at once"),
     ],
     elsewhere: &[("selector", "`selector` belongs under `spec.devices`")],
@@ -132,12 +132,14 @@ impl Decoder<'_> {
         self.marks.set("spec", top.key_mark("spec"));
         let spec = self.fields(spec, &SPEC)?;
         let devices = self.devices(&spec);
+        let broker = self.broker(&spec);
         let nodes = self.nodes(&spec);
         let links = self.links(&spec, &nodes);
         let views = self.views(&spec);
         Some(System {
             metadata,
             devices,
+            broker,
             nodes,
             links,
             views,

@@ -73,9 +73,9 @@ pub struct LinkChange {
 }
 
 /// How a link is carried, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Transport {
-    /// `unix`.
+    /// `unix` or `redis`.
     pub name: &'static str,
     /// In words.
     pub reason: &'static str,
@@ -107,8 +107,14 @@ impl SystemDiff {
     }
 }
 
-/// The transport of a link. This version runs all nodes of a copy on one device.
-pub fn transport(_link: &Link) -> Transport {
+/// What carries a system's links. This version runs all nodes of a copy on one device.
+pub fn transport(system: &System) -> Transport {
+    if system.broker.is_some() {
+        return Transport {
+            name: "redis",
+            reason: "`broker` names a server",
+        };
+    }
     Transport {
         name: "unix",
         reason: "both nodes run on the same device",
@@ -157,16 +163,14 @@ fn diff_nodes(old: Option<&System>, new: Option<&System>) -> Vec<NodeChange> {
 }
 
 fn diff_links(old: Option<&System>, new: Option<&System>) -> Vec<LinkChange> {
-    let change = |link: &Link, action, details| {
-        let transport = transport(link);
-        LinkChange {
-            id: link.id(),
-            action,
-            qos: link.qos.mode,
-            transport: transport.name.to_owned(),
-            transport_reason: transport.reason.to_owned(),
-            details,
-        }
+    let transport = new.or(old).map(transport).unwrap_or_default();
+    let change = |link: &Link, action, details| LinkChange {
+        id: link.id(),
+        action,
+        qos: link.qos.mode,
+        transport: transport.name.to_owned(),
+        transport_reason: transport.reason.to_owned(),
+        details,
     };
     let find = |system: Option<&System>, id: &str| -> Option<Link> {
         system.and_then(|s| s.links.iter().find(|link| link.id() == id).cloned())
@@ -209,6 +213,11 @@ fn diff_settings(old: &System, new: &System) -> Vec<String> {
         &old.metadata.labels,
         &new.metadata.labels,
     );
+    let address = |system: &System| {
+        let broker = system.broker.as_ref();
+        broker.map_or("none".to_owned(), |broker| broker.redis.clone())
+    };
+    detail(&mut details, "broker", &address(old), &address(new));
     detail(&mut details, "views", &list(&old.views), &list(&new.views));
     details
 }

@@ -112,6 +112,7 @@ fn render_node(placed: &PlacedSystem<'_>, name: &str, device: &DevicePlace, out:
         params: fill_map(params, &mut fill),
         inputs: inputs(system, name),
         outputs: outputs(system, name, node),
+        broker: system.broker.clone(),
         restart: node.restart,
         stop_grace_ms: node.stop_grace_ms,
     };

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     assignment::{Program, RestartPolicy},
+    broker::Broker,
     catalog,
     qos::LinkQos,
     selector::Selector,
@@ -43,6 +44,8 @@ pub struct System {
     pub metadata: Metadata,
     /// Which devices run a whole copy. Empty: every device.
     pub devices: Selector,
+    /// What carries the links; without it, sockets and shared memory of the device.
+    pub broker: Option<Broker>,
     /// Nodes by name, in the order of the manifest.
     pub nodes: IndexMap<String, NodeSpec>,
     /// Links, chains taken apart.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     assignment::{Program, RestartPolicy},
+    broker::Broker,
     qos::{LinkQos, OnFull, QosMode},
     quantity::{format_bytes, format_duration_ms},
     system::{
@@ -54,6 +55,9 @@ struct SpecText {
     /// Which devices run it; without it, every device.
     #[serde(skip_serializing_if = "Option::is_none")]
     devices: Option<DevicesText>,
+    /// What carries the links between nodes: `auto` and `none` are the device's own means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<BrokerText>,
     /// The steps of the pipeline by name.
     #[schemars(extend("minProperties" = 1))]
     nodes: IndexMap<String, NodeText>,
@@ -65,6 +69,27 @@ struct SpecText {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<String>>")]
     views: Vec<String>,
+}
+
+/// A broker: a word, or a server.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum BrokerText {
+    #[allow(
+        dead_code,
+        reason = "only in the schema: a system without a broker is written without the field"
+    )]
+    Word(BrokerWord),
+    Server(Broker),
+}
+
+/// No broker of its own.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(dead_code, reason = "only in the schema")]
+enum BrokerWord {
+    Auto,
+    None,
 }
 
 /// Which devices run the system: a whole copy on each.
@@ -194,6 +219,7 @@ impl From<&System> for SystemText {
                 devices: (!system.devices.is_empty()).then(|| DevicesText {
                     selector: system.devices.to_string(),
                 }),
+                broker: system.broker.clone().map(BrokerText::Server),
                 nodes: system
                     .nodes
                     .iter()

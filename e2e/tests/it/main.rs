@@ -3,6 +3,7 @@
 //! gets the model and the clip first.
 
 mod apply;
+mod broker;
 mod browser;
 mod cli;
 mod failures;

@@ -1,19 +1,23 @@
 //! Opens the links of an instance: a publisher for every output port, one subscriber for all inputs.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use edgeflow_spec::instance_config::{InstanceConfig, OutputSocket};
+use edgeflow_spec::assignment::OutputGroup;
+use edgeflow_spec::instance_config::{InputSocket, InstanceConfig, OutputSocket};
+use edgeflow_stream::broker::{RedisDial, Sink as BrokerSink, SinkConfig, stream_key};
 use edgeflow_stream::publisher::PublisherHandle;
 use edgeflow_stream::stats::DropReason;
+use edgeflow_stream::transport::Dial;
 use edgeflow_stream::transport::unix::{UnixDial, UnixListen};
 use edgeflow_stream::{
     Frame, GroupConfig, InputConfig, Limits, Publisher, PublisherConfig, SendError, Subscriber,
     SubscriberConfig,
 };
 
-use crate::NodeError;
 use crate::outputs::Sink;
+use crate::{Condition, NodeError};
 
 /// Why links can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +29,8 @@ pub(super) enum LinkError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the links to the broker can't be started")]
+    Broker(#[source] std::io::Error),
     #[error("inputs can't be prepared")]
     Inputs(#[source] std::io::Error),
 }
@@ -34,8 +40,9 @@ pub(super) struct Links {
     pub(super) subscriber: Subscriber,
 }
 
-pub(super) fn open(config: &InstanceConfig) -> Result<Links, LinkError> {
+pub(super) fn open(config: &InstanceConfig, condition: &Condition) -> Result<Links, LinkError> {
     let mut publishers = Vec::new();
+    let mut sinks = Vec::new();
     for socket in &config.output_sockets {
         let publisher = open_output(config, socket).map_err(|source| LinkError::Listen {
             port: socket.port.clone(),
@@ -43,6 +50,7 @@ pub(super) fn open(config: &InstanceConfig) -> Result<Links, LinkError> {
             source,
         })?;
         publishers.push((socket.port.clone(), Some(publisher)));
+        sinks.extend(open_sinks(config, socket, condition).map_err(LinkError::Broker)?);
     }
     let inputs = config.input_sockets.iter().map(|input| InputConfig {
         port: input.port.clone(),
@@ -50,7 +58,7 @@ pub(super) fn open(config: &InstanceConfig) -> Result<Links, LinkError> {
         group: input.group.clone(),
         qos: input.qos.clone(),
         from: input.from.clone(),
-        dial: Box::new(UnixDial::new(&input.path)),
+        dial: dial(config, input),
     });
     let subscriber_config = SubscriberConfig {
         member: config.instance.id.clone(),
@@ -59,19 +67,66 @@ pub(super) fn open(config: &InstanceConfig) -> Result<Links, LinkError> {
     let subscriber =
         Subscriber::new(&subscriber_config, inputs.collect()).map_err(LinkError::Inputs)?;
     Ok(Links {
-        sink: LinkSink { publishers },
+        sink: LinkSink { publishers, sinks },
         subscriber,
     })
 }
 
-fn open_output(config: &InstanceConfig, socket: &OutputSocket) -> std::io::Result<Publisher> {
-    let declared = config
-        .instance
-        .outputs
-        .iter()
+fn dial(config: &InstanceConfig, input: &InputSocket) -> Box<dyn Dial> {
+    match &config.instance.broker {
+        Some(broker) => {
+            let key = stream_key(&config.device, &input.from, &input.link);
+            Box::new(RedisDial::new(broker.clone(), key))
+        }
+        None => Box::new(UnixDial::new(&input.path)),
+    }
+}
+
+/// One sink for every link of an output, where a broker carries them.
+fn open_sinks(
+    config: &InstanceConfig,
+    socket: &OutputSocket,
+    condition: &Condition,
+) -> std::io::Result<Vec<BrokerSink>> {
+    let Some(broker) = &config.instance.broker else {
+        return Ok(Vec::new());
+    };
+    let start = |group: &OutputGroup| {
+        let condition = condition.clone();
+        let away = AtomicBool::new(false);
+        BrokerSink::start(SinkConfig {
+            broker: broker.clone(),
+            key: stream_key(&config.device, &config.instance.id, &group.link),
+            link: group.link.clone(),
+            group: group.group.clone(),
+            qos: group.qos.clone(),
+            dial: Box::new(UnixDial::new(&socket.path)),
+            report: Box::new(move |problem| match problem {
+                Some(text) => {
+                    away.store(true, Ordering::Relaxed);
+                    condition.set(text);
+                }
+                // Somebody else's condition is left alone.
+                None if away.swap(false, Ordering::Relaxed) => condition.clear(),
+                None => {}
+            }),
+        })
+    };
+    groups(config, socket).map(start).collect()
+}
+
+fn groups<'c>(
+    config: &'c InstanceConfig,
+    socket: &'c OutputSocket,
+) -> impl Iterator<Item = &'c OutputGroup> {
+    let outputs = config.instance.outputs.iter();
+    outputs
         .filter(|output| output.port == socket.port)
-        .flat_map(|output| &output.groups);
-    let groups = declared.map(|group| GroupConfig {
+        .flat_map(|output| &output.groups)
+}
+
+fn open_output(config: &InstanceConfig, socket: &OutputSocket) -> std::io::Result<Publisher> {
+    let groups = groups(config, socket).map(|group| GroupConfig {
         link: group.link.clone(),
         group: group.group.clone(),
         qos: group.qos.clone(),
@@ -87,6 +142,8 @@ fn open_output(config: &InstanceConfig, socket: &OutputSocket) -> std::io::Resul
 /// Output ports that are links.
 pub(super) struct LinkSink {
     publishers: Vec<(String, Option<Publisher>)>,
+    /// What brings frames to the broker; ended after the outputs.
+    sinks: Vec<BrokerSink>,
 }
 
 impl LinkSink {
@@ -134,5 +191,6 @@ impl Sink for LinkSink {
                 }
             }
         }
+        self.sinks.clear();
     }
 }

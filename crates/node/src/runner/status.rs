@@ -34,6 +34,8 @@ struct Counts {
 struct Links {
     outputs: Vec<(String, PublisherHandle)>,
     inputs: Option<SubscriberStats>,
+    /// The transport behind the outputs' own sockets, if there is one.
+    carrier: Option<&'static str>,
     rates: Rates,
 }
 
@@ -81,10 +83,12 @@ impl Status {
         &self,
         outputs: Vec<(String, PublisherHandle)>,
         inputs: SubscriberStats,
+        carrier: Option<&'static str>,
     ) {
         let mut links = lock(&self.links);
         links.outputs = outputs;
         links.inputs = Some(inputs);
+        links.carrier = carrier;
         links.rates.begin(Instant::now());
     }
 
@@ -129,8 +133,10 @@ impl Status {
         let Links {
             outputs,
             inputs,
+            carrier,
             rates,
         } = &mut *links;
+        let carrier = *carrier;
         rates.begin(Instant::now());
         let fps = rates.per_second(String::new(), frames);
         let inputs = inputs.iter().flat_map(SubscriberStats::take);
@@ -141,7 +147,10 @@ impl Status {
         });
         let outputs = groups
             .filter(|(_, group)| !group.group.starts_with(VIEW_PREFIX))
-            .map(|(port, group)| output_stats(port, group, rates))
+            .map(|(port, mut group)| {
+                group.transport = carrier.unwrap_or(group.transport);
+                output_stats(port, group, rates)
+            })
             .collect();
         NodeStats {
             fps,

@@ -96,6 +96,7 @@ impl World {
                     port: "out".to_owned(),
                     groups: groups.into_iter().collect(),
                 }],
+                broker: None,
                 restart: RestartPolicy::Always,
                 stop_grace_ms: 2000,
             },

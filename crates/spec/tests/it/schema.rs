@@ -39,6 +39,7 @@ kind: System
 metadata: {name: everything, labels: {team: retail, floor: 2}}
 spec:
   devices: {selector: site=berlin}
+  broker: {redis: 'redis://broker.local:6379', password_file: /etc/edgeflow/redis}
   nodes:
     camera: {use: pattern, with: {fps: 5}}
     mix:
@@ -69,6 +70,7 @@ fn the_decoder_accepts_every_field_of_the_schema() {
         "MetadataText",
         "SpecText",
         "DevicesText",
+        "Broker",
         "NodeText",
         "LinkFields",
     ] {
