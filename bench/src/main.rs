@@ -2,6 +2,7 @@
 //! `{"bench": NAME, "rows": [...]}`, that a program can read; docs/performance.md holds the figures.
 
 mod apply;
+mod broker;
 mod footprint;
 mod hop;
 mod inference;
@@ -13,6 +14,7 @@ const HELP: &str = "\
 Usage: cargo xtask bench NAME
 
   apply       from `apply` to running, and to the first frame at a browser's socket
+  broker      links over redis-server against the raw redis crate, and with the server killed
   footprint   memory of an idle agent and control plane, sizes of the programs
   hop         latency and throughput of a link between two processes
   inference   the detect node against the bare runtime on the same model
@@ -25,6 +27,7 @@ fn main() -> Result<()> {
     };
     match name.as_str() {
         "apply" => apply::run(rest),
+        "broker" => broker::run(rest),
         "footprint" => footprint::run(rest),
         "hop" => hop::run(rest),
         "inference" => inference::run(rest),
