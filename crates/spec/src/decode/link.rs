@@ -390,7 +390,7 @@ fn split_options<'t>(inner: &'t str, mark: impl Fn(&str) -> Mark) -> Options<'t>
             }
             Some((name, value)) => options.values.push((name.trim(), value.trim(), mark(item))),
             None if options.mode.is_none() && item != "ordered" => {
-                options.mode = Some((item, mark(item)))
+                options.mode = Some((item, mark(item)));
             }
             None => options.values.push((item, "", mark(item))),
         }

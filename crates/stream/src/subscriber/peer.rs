@@ -432,6 +432,7 @@ impl Peer {
 
     /// Drops the connection that a frame came from, so that the producer sends it again.
     pub(super) fn reset_after(&mut self, receipt: &Receipt) {
+        self.held.remove(&receipt.id);
         if receipt.connection == self.connection {
             self.fail("a frame was given back");
         }

@@ -231,3 +231,16 @@ fn a_busy_input_does_not_starve_another() {
     }
     assert!(calm_frames >= 8, "{calm_frames} of 20");
 }
+
+#[test]
+fn a_frame_of_an_ordered_link_that_was_given_back_comes_again() {
+    let (publishers, mut consumer) = replicas(1, &ordered(LinkQos::durable(), 10_000));
+    for number in 1..=3 {
+        publishers[0].send(traced(number)).unwrap();
+    }
+    assert_eq!(number(&expect(&mut consumer)), 1);
+    consumer.forget();
+    assert_eq!(expect_numbers(&mut consumer, 3), [1, 2, 3]);
+    consumer.ack();
+    wait_for(&publishers[0], "c", |stats| stats.delivered == 3);
+}
