@@ -223,7 +223,7 @@ impl Session {
             Err(error) if error.is_stopping() => {
                 if self.subscriber.is_durable(input) {
                     // When the process ends. Those before it may still be acknowledged.
-                    drop(self.subscriber.hold());
+                    let _unfinished = self.subscriber.hold();
                 } else {
                     self.subscriber.forget();
                 }

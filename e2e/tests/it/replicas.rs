@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -49,7 +49,7 @@ fn read(written: &Path) -> (Vec<u32>, usize) {
     (first, repeated)
 }
 
-fn wait_for(written: &PathBuf, count: u32) -> Result<()> {
+fn wait_for(written: &Path, count: u32) -> Result<()> {
     until(&format!("{count} numbers"), || {
         let have = read(written).0.len();
         ensure!(have >= count as usize, "{have} of them");
