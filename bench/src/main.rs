@@ -6,6 +6,7 @@ mod broker;
 mod footprint;
 mod hop;
 mod inference;
+mod replicas;
 mod report;
 
 use anyhow::{Result, bail};
@@ -18,6 +19,7 @@ Usage: cargo xtask bench NAME
   footprint   memory of an idle agent and control plane, sizes of the programs
   hop         latency and throughput of a link between two processes
   inference   the detect node against the bare runtime on the same model
+  replicas    frames a second through 1, 2 and 4 replicas of a slow node
 ";
 
 fn main() -> Result<()> {
@@ -31,6 +33,7 @@ fn main() -> Result<()> {
         "footprint" => footprint::run(rest),
         "hop" => hop::run(rest),
         "inference" => inference::run(rest),
+        "replicas" => replicas::run(rest),
         "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -1,9 +1,13 @@
-//! The node processes of the integration tests; which one is a parameter.
+//! The node processes of the integration and end-to-end tests; which one is a parameter.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use edgeflow::{Codec, Context, Frame, Input, Node, NodeError, Outputs, Source, Step};
+use edgeflow::{
+    Codec, Context, Frame, FrameSet, FusedNode, Fusion, Input, Node, NodeError, Outputs, Policy,
+    Source, Step,
+};
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,6 +17,12 @@ struct Params {
     /// Where a sink writes what it got.
     #[serde(default)]
     write_to: Option<std::path::PathBuf>,
+    /// Frames of a source, which then is silent; without it, no end.
+    #[serde(default)]
+    count: Option<u32>,
+    /// Sleep for every frame, milliseconds.
+    #[serde(default)]
+    sleep_ms: u64,
     /// Sleep in setup, milliseconds.
     #[serde(default)]
     setup_ms: u64,
@@ -23,6 +33,7 @@ struct Params {
 
 struct Numbers {
     fps: Option<f64>,
+    count: Option<u32>,
     next: u32,
 }
 
@@ -32,6 +43,7 @@ impl Source for Numbers {
     fn setup(_: &mut Context, params: Params) -> Result<Self, NodeError> {
         Ok(Self {
             fps: params.fps,
+            count: params.count,
             next: 0,
         })
     }
@@ -41,6 +53,9 @@ impl Source for Numbers {
     }
 
     fn produce(&mut self, out: &mut Outputs) -> Result<Step, NodeError> {
+        if self.count.is_some_and(|count| self.next >= count) {
+            return Ok(Step::Wait(Duration::from_millis(100)));
+        }
         self.next += 1;
         let payload = self.next.to_le_bytes().to_vec();
         out.send("out", Frame::new(Codec::Bytes, payload))?;
@@ -76,6 +91,7 @@ impl Node for Relay {
             Some("panic") => panic!("a bug"),
             _ => {}
         }
+        std::thread::sleep(Duration::from_millis(self.params.sleep_ms));
         out.send_to_all(&input.frame)
     }
 
@@ -92,9 +108,83 @@ impl Node for Relay {
     }
 }
 
+/// Appends the number of every frame to a file.
+struct Collect {
+    file: std::fs::File,
+    sleep: Duration,
+}
+
+fn append_to(params: &Params) -> Result<std::fs::File, NodeError> {
+    let path = params.write_to.as_ref();
+    let path = path.ok_or_else(|| NodeError::new("`write_to` is missing"))?;
+    let mut options = std::fs::OpenOptions::new();
+    Ok(options.create(true).append(true).open(path)?)
+}
+
+fn number(frame: &Frame) -> u32 {
+    frame
+        .payload
+        .first_chunk()
+        .map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+impl Node for Collect {
+    type Params = Params;
+
+    fn setup(_: &mut Context, params: Params) -> Result<Self, NodeError> {
+        Ok(Self {
+            file: append_to(&params)?,
+            sleep: Duration::from_millis(params.sleep_ms),
+        })
+    }
+
+    fn process(&mut self, input: Input, _: &mut Outputs) -> Result<(), NodeError> {
+        std::thread::sleep(self.sleep);
+        Ok(self
+            .file
+            .write_all(format!("{}\n", number(&input.frame)).as_bytes())?)
+    }
+}
+
+/// Appends the numbers of every set to a file.
+struct Join {
+    file: std::fs::File,
+    fusion: Fusion,
+}
+
+impl FusedNode for Join {
+    type Params = Params;
+
+    fn setup(ctx: &mut Context, params: Params) -> Result<Self, NodeError> {
+        let mut fusion = Fusion::new("left", ctx.inputs());
+        fusion.others.retain(|input| input != "left");
+        fusion.policy = Policy::Exact;
+        fusion.timeout = Duration::from_secs(5);
+        Ok(Self {
+            file: append_to(&params)?,
+            fusion,
+        })
+    }
+
+    fn fusion(&self) -> Fusion {
+        self.fusion.clone()
+    }
+
+    fn fuse(&mut self, set: FrameSet, _: &mut Outputs) -> Result<(), NodeError> {
+        let others = set.others().filter_map(|(_, frame)| frame).map(number);
+        let numbers = std::iter::once(number(set.primary())).chain(others);
+        let words: Vec<String> = numbers.map(|number| number.to_string()).collect();
+        Ok(self
+            .file
+            .write_all(format!("{}\n", words.join(" ")).as_bytes())?)
+    }
+}
+
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("numbers") => edgeflow::run_source::<Numbers>(),
+        Some("collect") => edgeflow::run_node::<Collect>(),
+        Some("join") => edgeflow::run_fused::<Join>(),
         _ => edgeflow::run_node::<Relay>(),
     }
 }

@@ -49,6 +49,17 @@ impl Context {
         &self.config.device
     }
 
+    /// Names of the input ports that are linked.
+    pub fn inputs(&self) -> Vec<String> {
+        let mut ports: Vec<String> = Vec::new();
+        for input in &self.config.instance.inputs {
+            if !ports.contains(&input.port) {
+                ports.push(input.port.clone());
+            }
+        }
+        ports
+    }
+
     /// A folder of the node's own, kept across restarts.
     pub fn state_dir(&self) -> &Path {
         &self.config.state_dir

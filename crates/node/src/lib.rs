@@ -1,6 +1,7 @@
 //! The EdgeFlow SDK. A node is a type with a `setup` and a loop; the runner owns its sockets,
 //! statistics, signals and pacing. Implement [`Node`] for a step that gets frames, [`Source`] for
-//! one that makes them, and hand it to [`run_node`] or [`run_source`] in `main`.
+//! one that makes them, [`FusedNode`] for one that gets frames of several inputs in sets, and hand
+//! it to [`run_node`], [`run_source`] or [`run_fused`] in `main`.
 //!
 //! ```no_run
 //! use edgeflow::{Context, Input, NoParams, Node, NodeError, Outputs};
@@ -26,6 +27,7 @@
 
 mod context;
 mod error;
+mod fusion;
 mod node;
 mod outputs;
 mod params;
@@ -40,8 +42,12 @@ pub use tracing;
 
 pub use context::{Condition, Context};
 pub use error::NodeError;
+pub use fusion::{
+    DEFAULT_BYTES, DEFAULT_FRAMES, DEFAULT_TIMEOUT, DEFAULT_TOLERANCE, FrameSet, FusedNode, Fusion,
+    Policy,
+};
 pub use node::{Input, Node, Source, Step};
 pub use outputs::Outputs;
 pub use params::{NoParams, ParamsError, parse_params};
-pub use runner::{run_node, run_source};
+pub use runner::{run_fused, run_node, run_source};
 pub use stop::Stop;

@@ -12,6 +12,11 @@ pub(crate) trait Sink: Send {
     /// Sends on the port with this index.
     fn send(&mut self, port: usize, frame: Frame) -> Result<(), NodeError>;
 
+    /// The number of the last frame sent on each port.
+    fn marks(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// Waits up to `drain` until everything has arrived, then ends.
     fn close(&mut self, drain: Duration) {
         let _ = drain;
@@ -74,6 +79,11 @@ impl Outputs {
     /// Frames sent so far, on all ports.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// The number of the last frame sent on each port.
+    pub(crate) fn marks(&self) -> Vec<u64> {
+        self.sink.marks()
     }
 
     pub(crate) fn close(&mut self, drain: Duration) {

@@ -8,18 +8,22 @@ use std::time::{Duration, Instant};
 
 use edgeflow_proto::v1::NodeState;
 use edgeflow_spec::instance_config::{INSTANCE_ENV, InstanceConfig};
-use edgeflow_stream::{Codec, Frame, Kind, Received, Subscriber, broker};
+use edgeflow_stream::{Codec, Frame, Held, Kind, Received, Subscriber, broker};
 
 use crate::{
-    Condition, Context, Input, Node, NodeError, Outputs, Source, Step, Stop, parse_params,
+    Condition, Context, FusedNode, Input, Node, NodeError, Outputs, Source, Step, Stop,
+    parse_params,
 };
 
+mod chain;
 mod control;
+mod fused;
 mod links;
 mod pace;
 mod repeats;
 mod status;
 
+use chain::Chain;
 use pace::Pace;
 use repeats::Repeats;
 use status::Status;
@@ -85,6 +89,15 @@ pub fn run_source<S: Source>() -> ExitCode {
     })
 }
 
+/// Runs a [`FusedNode`] as this process, until it is stopped. Exit codes as for [`run_node`].
+pub fn run_fused<N: FusedNode>() -> ExitCode {
+    run(|session| {
+        let params = session.params()?;
+        let node = session.set_up(|ctx| N::setup(ctx, params))?;
+        session.fused_loop(node)
+    })
+}
+
 fn run(body: impl FnOnce(&mut Session) -> Result<(), RunError>) -> ExitCode {
     edgeflow_runtime::logging::init(LOG_FILTER);
     let result = Session::open().and_then(|mut session| {
@@ -110,6 +123,7 @@ struct Session {
     status: Arc<Status>,
     outputs: Outputs,
     subscriber: Subscriber,
+    chain: Chain,
     repeats: Repeats,
     _control: control::Control,
 }
@@ -130,6 +144,7 @@ impl Session {
             interrupts.iter().for_each(|handle| handle.interrupt());
         });
         let carrier = config.instance.broker.as_ref().map(|_| broker::TRANSPORT);
+        let chain = Chain::new(&handles, &links.subscriber.waker());
         status.watch_links(handles, links.subscriber.stats(), carrier);
         let outputs = Outputs::new(
             links.sink.ports(),
@@ -144,6 +159,7 @@ impl Session {
             status,
             outputs,
             subscriber: links.subscriber,
+            chain,
             repeats: Repeats::default(),
             _control: control,
         })
@@ -168,10 +184,12 @@ impl Session {
 
     fn node_loop<N: Node>(&mut self, mut node: N) -> Result<(), RunError> {
         while !self.stop.is_requested() {
+            self.chain.settle(&mut self.subscriber);
             let received = self.subscriber.recv(IDLE_WAIT).map_err(RunError::Inputs)?;
-            let Some(Received { port, frame, .. }) = received else {
+            let Some(received) = received else {
                 continue;
             };
+            let Received { port, frame, .. } = received;
             let origin = frame.clone();
             let start = Instant::now();
             let input = Input { port, frame };
@@ -181,17 +199,61 @@ impl Session {
                 node.process(input, &mut self.outputs)
             };
             self.status.count_frame(start.elapsed());
-            match result {
-                Ok(()) => {}
-                // What could not be sent on has not been dealt with: it comes again.
-                Err(error) if error.is_stopping() => self.subscriber.forget(),
-                Err(error) => self.failed(&error, Some(&origin))?,
+            if self.after_loop(result, &origin, received.input)? {
+                self.finish_frame(received.input);
             }
         }
         self.subscriber.ack();
         self.status.set_state(NodeState::Stopping);
         node.teardown();
         Ok(())
+    }
+
+    /// What comes of a result of the loop. False: the node is stopping, and the frame has not been
+    /// dealt with.
+    fn after_loop(
+        &mut self,
+        result: Result<(), NodeError>,
+        origin: &Frame,
+        input: usize,
+    ) -> Result<bool, RunError> {
+        match result {
+            Ok(()) => {}
+            // What could not be sent on has not been dealt with: it comes again.
+            Err(error) if error.is_stopping() => {
+                if self.subscriber.is_durable(input) {
+                    // When the process ends. Those before it may still be acknowledged.
+                    let _unfinished = self.subscriber.hold();
+                } else {
+                    self.subscriber.forget();
+                }
+                return Ok(false);
+            }
+            Err(error) => self.failed(&error, Some(origin))?,
+        }
+        Ok(true)
+    }
+
+    /// The loop is done with a frame. A durable one that became durable frames is acknowledged when
+    /// they are, so that it comes again if this process is killed with them.
+    fn finish_frame(&mut self, input: usize) {
+        let marks = self.outputs.marks();
+        if self.subscriber.is_durable(input)
+            && !self.chain.is_settled(&marks)
+            && let Some(held) = self.subscriber.hold()
+        {
+            self.chain.push(held, marks);
+        }
+    }
+
+    /// [`Self::finish_frame`] for one that was put aside.
+    fn finish_held(&mut self, held: Held) {
+        let marks = self.outputs.marks();
+        if self.subscriber.is_durable(held.input()) && !self.chain.is_settled(&marks) {
+            self.chain.push(held, marks);
+        } else {
+            self.subscriber.release(&held);
+        }
     }
 
     fn source_loop<S: Source>(&mut self, mut source: S) -> Result<(), RunError> {
@@ -242,6 +304,7 @@ impl Session {
     fn close(mut self) {
         let grace = Duration::from_millis(self.config.instance.stop_grace_ms);
         self.outputs.close(MAX_DRAIN.min(grace / 2));
+        self.chain.settle(&mut self.subscriber);
         tracing::info!(instance = %self.config.instance.id, "node stopped");
     }
 }

@@ -5,17 +5,21 @@ use std::sync::{Arc, Mutex};
 
 use edgeflow_spec::assignment::{Instance, Program, RestartPolicy};
 use edgeflow_spec::instance_config::InstanceConfig;
+use edgeflow_spec::qos::LinkQos;
 use edgeflow_stream::{Frame, Kind};
 use serde_json::{Map, Value};
 
 use crate::outputs::Sink;
 use crate::{
-    Condition, Context, Input, Node, NodeError, Outputs, Source, Step, Stop, parse_params,
+    Condition, Context, FrameSet, FusedNode, Input, Node, NodeError, Outputs, Source, Step, Stop,
+    parse_params,
 };
 
 /// Surroundings of the code under test.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// Input ports, `in` by default.
+    pub inputs: Vec<String>,
     /// Output ports, `out` by default.
     pub outputs: Vec<String>,
     /// The node's own folder.
@@ -27,6 +31,7 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            inputs: vec!["in".to_owned()],
             outputs: vec!["out".to_owned()],
             state_dir: std::env::temp_dir(),
             asset_dirs: Vec::new(),
@@ -55,6 +60,11 @@ pub fn node<N: Node>(setup: &Setup, params: Value) -> Result<Fixture<N>, NodeErr
 /// Sets a [`Source`] up with parameters as in `with:`.
 pub fn source<S: Source>(setup: &Setup, params: Value) -> Result<Fixture<S>, NodeError> {
     Fixture::build(setup, |ctx| S::setup(ctx, parse_params(object(params))?))
+}
+
+/// Sets a [`FusedNode`] up with parameters as in `with:`.
+pub fn fused<N: FusedNode>(setup: &Setup, params: Value) -> Result<Fixture<N>, NodeError> {
+    Fixture::build(setup, |ctx| N::setup(ctx, parse_params(object(params))?))
 }
 
 fn object(params: Value) -> Map<String, Value> {
@@ -124,6 +134,26 @@ impl<N: Node> Fixture<N> {
     }
 }
 
+impl<N: FusedNode> Fixture<N> {
+    /// Runs the loop for one set: the frame of the primary input, and what the other inputs have.
+    /// Returns what was sent, with the port.
+    pub fn fuse(
+        &mut self,
+        primary: Frame,
+        others: &[(&str, Frame)],
+    ) -> Result<Vec<(String, Frame)>, NodeError> {
+        let names: Vec<String> = self.node.fusion().inputs().cloned().collect();
+        let frame = |name: &String| {
+            let found = others.iter().find(|(input, _)| input == name);
+            found.map(|(_, frame)| frame.clone())
+        };
+        let found = names.iter().skip(1).map(frame).collect();
+        let set = FrameSet::new(names.clone().into(), primary, found);
+        self.node.fuse(set, &mut self.outputs)?;
+        Ok(self.take_sent())
+    }
+}
+
 impl<S: Source> Fixture<S> {
     /// Runs the loop once; returns its step and what was sent, with the port.
     pub fn produce(&mut self) -> Result<(Step, Vec<(String, Frame)>), NodeError> {
@@ -145,6 +175,17 @@ fn lock(sent: &Sent) -> std::sync::MutexGuard<'_, Vec<(usize, Frame)>> {
     sent.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+fn input(port: &str) -> edgeflow_spec::assignment::Input {
+    edgeflow_spec::assignment::Input {
+        port: port.to_owned(),
+        link: format!("test->node.{port}"),
+        group: "node".to_owned(),
+        qos: LinkQos::realtime(),
+        from_port: "out".to_owned(),
+        from: Vec::new(),
+    }
+}
+
 fn config(setup: &Setup) -> InstanceConfig {
     InstanceConfig {
         instance: Instance {
@@ -156,7 +197,7 @@ fn config(setup: &Setup) -> InstanceConfig {
             program: Program::Command(Vec::new()),
             env: std::collections::BTreeMap::new(),
             params: Map::new(),
-            inputs: Vec::new(),
+            inputs: setup.inputs.iter().map(|port| input(port)).collect(),
             outputs: Vec::new(),
             broker: None,
             restart: RestartPolicy::Never,

@@ -16,6 +16,8 @@ pub(crate) enum Builtin {
     Motion,
     /// Finds objects or faces with an ONNX model.
     Detect,
+    /// Joins frames of several inputs that belong to one moment.
+    Fuse,
     /// Writes one line about the newest frame at an interval.
     Log,
 }
@@ -65,6 +67,9 @@ mod tests {
             .filter_map(describe)
             .map(|(name, _)| name)
             .collect();
-        assert_eq!(names, ["pattern", "video", "motion", "detect", "log"]);
+        assert_eq!(
+            names,
+            ["pattern", "video", "motion", "detect", "fuse", "log"]
+        );
     }
 }

@@ -3,6 +3,7 @@
 
 mod clip;
 mod detect;
+mod fuse;
 mod list;
 mod log;
 mod model;
@@ -66,6 +67,7 @@ fn run(node: list::Builtin) -> ExitCode {
         list::Builtin::Video => edgeflow::run_source::<video::Video>(),
         list::Builtin::Motion => edgeflow::run_node::<motion::Motion>(),
         list::Builtin::Detect => edgeflow::run_node::<detect::Detect>(),
+        list::Builtin::Fuse => edgeflow::run_fused::<fuse::Fuse>(),
         list::Builtin::Log => edgeflow::run_node::<log::Log>(),
     }
 }

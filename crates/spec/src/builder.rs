@@ -352,6 +352,12 @@ impl LinkChain<'_> {
         self.change(|qos| qos.window_frames = frames)
     }
 
+    /// Puts frames that went through replicas in order; a frame waits for those before it for this
+    /// long at most.
+    pub fn ordered(self, timeout_ms: u32) -> Self {
+        self.change(|qos| qos.order_timeout_ms = Some(timeout_ms))
+    }
+
     /// What a full window of the last link does. For durable links.
     pub fn on_full(self, policy: OnFull) -> Self {
         self.change(|qos| qos.on_full = policy)

@@ -5,8 +5,10 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+mod fuse;
 mod params;
 
+use fuse::FUSE;
 pub(crate) use params::check;
 
 /// A built-in node.
@@ -74,6 +76,18 @@ pub enum ParamKind {
     Resolution,
     /// A list of texts.
     TextList,
+    /// One of a few words.
+    Choice {
+        /// The words.
+        options: &'static [&'static str],
+    },
+    /// A number for each of some names.
+    NumberMap {
+        /// Smallest value.
+        min: f64,
+        /// Largest value.
+        max: f64,
+    },
     /// One of the named models, or a file.
     Model,
 }
@@ -128,7 +142,7 @@ const IN_ANY: Port = Port {
 };
 
 /// Every built-in node, in the order of the reference.
-pub const BUILTINS: [Builtin; 5] = [PATTERN, VIDEO, MOTION, DETECT, LOG];
+pub const BUILTINS: [Builtin; 6] = [PATTERN, VIDEO, MOTION, DETECT, FUSE, LOG];
 
 /// A built-in node by name.
 pub fn builtin(name: &str) -> Option<&'static Builtin> {
@@ -307,6 +321,11 @@ impl Builtin {
             all.entry(name.clone()).or_insert_with(|| value.clone());
         }
         all
+    }
+
+    /// Whether `inputs:` names its input ports, and not the catalog.
+    pub fn names_inputs(&self) -> bool {
+        self.name == FUSE.name
     }
 
     /// Whether it reads from something that does not wait: a camera or a network stream.

@@ -21,6 +21,7 @@ mod fields;
 mod json;
 mod link;
 mod node;
+mod order;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,7 @@
 //! Quality of service of a link: what may be lost, and what happens when a consumer is slow.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,10 @@ pub struct LinkQos {
     pub window_bytes: u64,
     /// Durable: what a full window does.
     pub on_full: OnFull,
+    /// Frames that went through replicas are put in order at the consumer; a frame waits for those
+    /// before it for this long at most, milliseconds. `None`: they come as they are finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_timeout_ms: Option<u32>,
 }
 
 /// The policy of a link.
@@ -43,6 +49,8 @@ pub enum OnFull {
 
 /// Frames a durable link holds unless the manifest says otherwise.
 pub const DEFAULT_WINDOW_FRAMES: u32 = 64;
+/// How long a frame of an ordered link waits for those before it unless the manifest says otherwise.
+pub const DEFAULT_ORDER_TIMEOUT_MS: u32 = 500;
 /// Bytes a durable link holds unless the manifest says otherwise.
 pub const DEFAULT_WINDOW_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -64,7 +72,14 @@ impl LinkQos {
             window_frames: DEFAULT_WINDOW_FRAMES,
             window_bytes: DEFAULT_WINDOW_BYTES,
             on_full: OnFull::Block,
+            order_timeout_ms: None,
         }
+    }
+
+    /// How long a frame waits for those before it; `None` on a link that is not ordered.
+    pub fn order_timeout(&self) -> Option<Duration> {
+        let timeout_ms = self.order_timeout_ms?;
+        Some(Duration::from_millis(u64::from(timeout_ms)))
     }
 
     /// Whether every frame has to arrive.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     assignment::{Assignment, Input, Instance, Output, OutputGroup, Program},
+    catalog::Builtin,
     device::DevicePlace,
     system::{Link, NodeSpec, System},
     template,
@@ -89,7 +90,7 @@ fn render_node(placed: &PlacedSystem<'_>, name: &str, device: &DevicePlace, out:
         })
     };
     let params = match node.builtin() {
-        Some(builtin) => builtin.with_defaults(&node.with),
+        Some(builtin) => with_primary(builtin, node),
         None => node.with.clone(),
     };
     let first = Instance {
@@ -123,6 +124,19 @@ fn render_node(placed: &PlacedSystem<'_>, name: &str, device: &DevicePlace, out:
             ..first.clone()
         });
     }
+}
+
+/// Parameters with the defaults filled in. The first input that a manifest names is the primary
+/// one: the order of `inputs:` is not in an assignment.
+fn with_primary(builtin: &Builtin, node: &NodeSpec) -> Map<String, Value> {
+    let mut params = builtin.with_defaults(&node.with);
+    if builtin.names_inputs()
+        && let Some(first) = node.input_ports().into_iter().next()
+    {
+        let primary = params.entry("primary".to_owned());
+        primary.or_insert_with(|| first.into());
+    }
+    params
 }
 
 /// The links that arrive at a node, each from every replica of its producer, sorted so that the

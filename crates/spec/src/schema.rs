@@ -79,6 +79,11 @@ fn parameter(param: &Param) -> Value {
             json!({"type": "string", "pattern": "^[0-9]+x[0-9]+$|\\{\\{", "examples": ["1280x720"]})
         }
         ParamKind::TextList => json!({"type": "array", "items": {"type": "string"}}),
+        ParamKind::Choice { options } => json!({"type": "string", "enum": options}),
+        ParamKind::NumberMap { min, max } => json!({
+            "type": "object",
+            "additionalProperties": {"type": "number", "minimum": min, "maximum": max},
+        }),
         ParamKind::Model => json!({"type": "string", "minLength": 1, "examples": MODELS}),
     };
     if let Some(map) = schema.as_object_mut() {

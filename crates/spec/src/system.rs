@@ -158,6 +158,7 @@ impl NodeSpec {
     /// Names of its input ports.
     pub fn input_ports(&self) -> Vec<String> {
         match self.builtin() {
+            Some(builtin) if builtin.names_inputs() => self.inputs.clone().unwrap_or_default(),
             Some(builtin) => builtin.inputs.iter().map(|p| p.name.to_owned()).collect(),
             None => self
                 .inputs

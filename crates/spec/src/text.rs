@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     assignment::{Program, RestartPolicy},
     broker::Broker,
-    qos::{LinkQos, OnFull, QosMode},
+    qos::{DEFAULT_ORDER_TIMEOUT_MS, LinkQos, OnFull, QosMode},
     quantity::{format_bytes, format_duration_ms},
     system::{
         API_VERSION, DEFAULT_INPUT, DEFAULT_OUTPUT, DEFAULT_STOP_GRACE_MS, KIND, Link, NodeSpec,
@@ -123,7 +123,7 @@ struct NodeText {
     #[serde(skip_serializing_if = "is_one")]
     #[schemars(with = "Option<u32>", range(min = 1, max = 16))]
     replicas: u32,
-    /// Input ports of a `run` node; `[in]` if left out.
+    /// Input ports of a `run` node, `[in]` if left out, and of `fuse`.
     #[serde(skip_serializing_if = "Option::is_none")]
     inputs: Option<Vec<String>>,
     /// Output ports of a `run` node; `[out]` if left out.
@@ -189,6 +189,10 @@ struct LinkFields {
     window_bytes: Option<String>,
     /// Durable: what a full window does.
     on_full: Option<OnFull>,
+    /// Whether frames that went through replicas are put in order.
+    ordered: Option<bool>,
+    /// How long a frame waits for those before it: `500ms`.
+    order_timeout: Option<String>,
 }
 
 fn is_one(replicas: &u32) -> bool {
@@ -300,6 +304,14 @@ pub(crate) fn qos_options(qos: &LinkQos) -> Vec<String> {
     }
     if qos.on_full != defaults.on_full {
         options.push("on_full=fail".to_owned());
+    }
+    match qos.order_timeout_ms {
+        None => {}
+        Some(DEFAULT_ORDER_TIMEOUT_MS) => options.push("ordered".to_owned()),
+        Some(timeout_ms) => options.push(format!(
+            "order_timeout={}",
+            format_duration_ms(u64::from(timeout_ms))
+        )),
     }
     options
 }

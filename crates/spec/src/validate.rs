@@ -122,6 +122,7 @@ impl Check<'_> {
             Program::Builtin(uses) => match catalog::builtin(uses) {
                 Some(builtin) => {
                     self.builtin(name, node, builtin, &path);
+                    self.named_inputs(name, node, builtin, &path);
                 }
                 None => {
                     let known = BUILTINS.iter().map(|builtin| builtin.name);
@@ -158,7 +159,7 @@ impl Check<'_> {
 
     fn builtin(&mut self, name: &str, node: &NodeSpec, builtin: &'static Builtin, path: &str) {
         for (field, ports) in [("inputs", &node.inputs), ("outputs", &node.outputs)] {
-            if ports.is_some() {
+            if ports.is_some() && !(field == "inputs" && builtin.names_inputs()) {
                 self.error(
                     "fixed-ports",
                     &format!("{path}.{field}"),
@@ -198,6 +199,49 @@ impl Check<'_> {
                     path,
                     format!("node `{name}` needs the parameter `{}`", param.name),
                     format!("add `with: {{{}: …}}`. {}", param.name, param.summary),
+                );
+            }
+        }
+    }
+
+    /// A built-in node whose inputs the manifest names.
+    fn named_inputs(&mut self, name: &str, node: &NodeSpec, builtin: &Builtin, path: &str) {
+        if !builtin.names_inputs() {
+            return;
+        }
+        let inputs = node.input_ports();
+        if inputs.len() < 2 {
+            self.error(
+                "missing-field",
+                path,
+                format!(
+                    "`{}` joins two inputs or more; `{name}` names {}",
+                    builtin.name,
+                    inputs.len()
+                ),
+                "name them: `inputs: [left, right]`",
+            );
+            return;
+        }
+        let primary = node.with.get("primary").and_then(serde_json::Value::as_str);
+        let tolerances = node
+            .with
+            .get("tolerances_ms")
+            .and_then(serde_json::Value::as_object);
+        let keys = tolerances.into_iter().flat_map(|map| map.keys());
+        let named = primary.map(|input| ("primary", input.to_owned()));
+        let named = named
+            .into_iter()
+            .chain(keys.map(|key| ("tolerances_ms", key.clone())));
+        for (param, input) in named {
+            if !inputs.contains(&input) && !template::has_template(&input) {
+                let hint = suggest::hint(&input, inputs.iter().map(String::as_str), "input");
+                let message = format!("`{name}` has no input `{input}`");
+                self.error(
+                    "unknown-port",
+                    &format!("{path}.with.{param}"),
+                    message,
+                    hint,
                 );
             }
         }

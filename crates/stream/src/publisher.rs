@@ -228,6 +228,21 @@ impl PublisherHandle {
         self.shared.state().stats()
     }
 
+    /// Every durable consumer is done with the frames up to this number.
+    pub fn settled(&self) -> u64 {
+        self.shared.state().settled()
+    }
+
+    /// What [`Self::want_settled`] wakes.
+    pub fn set_settled_waker(&self, waker: Waker) {
+        self.shared.state().set_settled_waker(waker);
+    }
+
+    /// Wakes once, at the next acknowledgement of a durable frame.
+    pub fn want_settled(&self) {
+        self.shared.state().want_settled();
+    }
+
     /// Makes a `send` that waits for room, and every later one that would, return
     /// [`SendError::Closing`].
     pub fn interrupt(&self) {

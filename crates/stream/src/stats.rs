@@ -25,6 +25,19 @@ pub enum DropReason {
     Undelivered,
     /// At the consumer: a repetition of a frame that went through the loop.
     Duplicate,
+    /// At the consumer of an ordered realtime link: newer frames have gone before it.
+    Late,
+    /// At the consumer of an ordered durable link: newer frames have gone before it. It is given
+    /// to the loop all the same.
+    OutOfTurn,
+    /// At a fusion: nothing to match it came, or can still come.
+    Unmatched,
+    /// At a fusion: it came when the frames around it had been matched.
+    UnmatchedLate,
+    /// At a fusion: its time was up before something to match it came.
+    UnmatchedTimeout,
+    /// At a fusion: too many frames of its input waited.
+    UnmatchedOverflow,
 }
 
 impl DropReason {
@@ -39,6 +52,12 @@ impl DropReason {
             Self::TooLarge => "too_large",
             Self::Undelivered => "undelivered",
             Self::Duplicate => "duplicate",
+            Self::Late => "late",
+            Self::OutOfTurn => "out_of_turn",
+            Self::Unmatched => "unmatched",
+            Self::UnmatchedLate => "unmatched_late",
+            Self::UnmatchedTimeout => "unmatched_timeout",
+            Self::UnmatchedOverflow => "unmatched_overflow",
         }
     }
 }

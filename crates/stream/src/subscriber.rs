@@ -1,7 +1,8 @@
 //! All inputs of one node: connects to every producer, for ever, and gives the loop one frame at a
 //! time. Runs in the caller's thread. Realtime credit is granted only while the loop waits in
 //! [`Subscriber::recv`], so what arrives is what is newest then; with several inputs, a frame may
-//! have arrived while the loop was busy with another input's frame.
+//! have arrived while the loop was busy with another input's frame. A loop may put frames aside
+//! and finish them later, in any order.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,16 +14,18 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::frame::{Frame, Limits};
-use crate::stats::InputStats;
+use crate::stats::{DropReason, InputStats};
 use crate::transport::Dial;
 use crate::wake::Waker;
 
 mod counters;
 mod dedup;
+mod order;
 mod peer;
 
 use counters::Counters;
-use peer::{Arrival, Peer};
+use order::Order;
+use peer::{Arrival, Peer, Receipt};
 
 /// First pause before a producer is dialled again.
 pub const MIN_RETRY: Duration = Duration::from_millis(50);
@@ -92,8 +95,27 @@ pub struct Subscriber {
     waker: Waker,
     counters: Arc<Mutex<Vec<Counters>>>,
     /// The frame that the loop has: its peer and number.
-    in_loop: Option<(usize, peer::Receipt)>,
+    in_loop: Option<(usize, Receipt)>,
     next_peer: usize,
+    /// Frames of ordered links that wait for their turn.
+    orders: Vec<Order<(usize, Arrival)>>,
+    /// For each peer of an ordered link: which order, and which source of it.
+    lanes: Vec<Option<(usize, usize)>>,
+}
+
+/// A frame that the loop has put aside. It has to be [finished](Subscriber::release) one day: until
+/// then a durable frame is not acknowledged, and is not given to this subscriber again.
+#[derive(Debug)]
+pub struct Held {
+    input: usize,
+    receipt: Receipt,
+}
+
+impl Held {
+    /// Index of the input it came from.
+    pub fn input(&self) -> usize {
+        self.input
+    }
 }
 
 /// Looks at a subscriber's counters, from any thread.
@@ -118,11 +140,23 @@ impl Subscriber {
     pub fn new(config: &SubscriberConfig, inputs: Vec<InputConfig>) -> io::Result<Self> {
         let mut counters: Vec<Counters> = Vec::new();
         let mut peers = Vec::with_capacity(inputs.len());
+        let mut ordered: Vec<(usize, Order<(usize, Arrival)>)> = Vec::new();
+        let mut lanes = Vec::with_capacity(inputs.len());
         for input in inputs {
             let index = counters::index_of(&mut counters, &input.link, &input.port);
+            lanes.push(input.qos.order_timeout().map(|timeout| {
+                let known = ordered.iter().position(|(link, _)| *link == index);
+                let at = known.unwrap_or(ordered.len());
+                if known.is_none() {
+                    ordered.push((index, Order::new(timeout)));
+                }
+                (at, ordered[at].1.add_source())
+            }));
             peers.push(Peer::new(config, input, index));
         }
         Ok(Self {
+            orders: ordered.into_iter().map(|(_, order)| order).collect(),
+            lanes,
             peers,
             waker: Waker::new()?,
             counters: Arc::new(Mutex::new(counters)),
@@ -150,6 +184,13 @@ impl Subscriber {
     pub fn recv(&mut self, timeout: Duration) -> io::Result<Option<Received>> {
         self.finish(true);
         let deadline = Instant::now() + timeout;
+        // A look at every input, so that one with frames in hand does not keep the others out.
+        if self.peers.len() > 1 {
+            self.maintain();
+            if self.poll(Instant::now())? {
+                return Ok(None);
+            }
+        }
         loop {
             if let Some(received) = self.take_ready() {
                 return Ok(Some(received));
@@ -178,40 +219,113 @@ impl Subscriber {
         }
     }
 
+    /// Puts the frame that was received last aside: the next [`Self::recv`] does not acknowledge
+    /// it. `None` when there is none.
+    pub fn hold(&mut self) -> Option<Held> {
+        let (input, mut receipt) = self.in_loop.take()?;
+        self.peers[input].hold(&mut receipt);
+        Some(Held { input, receipt })
+    }
+
+    /// Whether the frames of an input are durable.
+    pub fn is_durable(&self, input: usize) -> bool {
+        self.peers.get(input).is_some_and(Peer::is_lossless)
+    }
+
+    /// Finishes a frame that was put aside.
+    pub fn release(&mut self, held: &Held) {
+        if self.peers[held.input].is_lossless() {
+            self.peers[held.input].finish(&held.receipt, false);
+        }
+    }
+
+    /// Counts a frame of an input as one that was of no use to the loop.
+    pub fn count_dropped(&self, input: usize, reason: DropReason) {
+        let Some(peer) = self.peers.get(input) else {
+            return;
+        };
+        if let Some(counters) = lock(&self.counters).get_mut(peer.counters) {
+            counters.count_dropped(reason);
+        }
+    }
+
     fn finish(&mut self, again: bool) {
         if let Some((index, receipt)) = self.in_loop.take() {
             self.peers[index].finish(&receipt, again);
         }
     }
 
-    /// A frame that has arrived, from the inputs in turn.
+    /// A frame that may go to the loop.
     fn take_ready(&mut self) -> Option<Received> {
-        let count = self.peers.len();
-        for offset in 0..count {
-            let index = (self.next_peer + offset) % count;
-            let mut counters = lock(&self.counters);
-            let peer = &mut self.peers[index];
-            let Some(Arrival {
-                data,
-                receipt,
-                hop,
-                age,
-            }) = peer.take_ready(&mut counters)
-            else {
-                continue;
+        loop {
+            if let Some(received) = self.take_ordered() {
+                return Some(received);
+            }
+            let (index, mut arrival) = self.take_arrival()?;
+            let Some((order, source)) = self.lanes[index] else {
+                return self.give(index, arrival);
             };
-            self.next_peer = (index + 1) % count;
-            self.in_loop = Some((index, receipt));
-            return Some(Received {
-                input: index,
-                port: Arc::clone(&peer.port),
-                frame: data.frame,
-                redelivered: data.redelivered,
-                hop,
-                age,
-            });
+            self.peers[index].hold(&mut arrival.receipt);
+            let bytes = arrival.data.frame.encoded_len();
+            let header = arrival.data.frame.header.clone();
+            let item = (index, arrival);
+            let late = self.orders[order].push(Instant::now(), source, &header, bytes, item);
+            if let Some((index, arrival)) = late {
+                if !self.peers[index].is_lossless() {
+                    self.count_dropped(index, DropReason::Late);
+                    continue;
+                }
+                // Better out of its turn than not at all.
+                self.count_dropped(index, DropReason::OutOfTurn);
+                return self.give(index, arrival);
+            }
+        }
+    }
+
+    /// A frame of an ordered link whose turn it is.
+    fn take_ordered(&mut self) -> Option<Received> {
+        for order in 0..self.orders.len() {
+            while let Some((index, arrival)) = self.orders[order].pop(Instant::now()) {
+                if self.peers[index].is_expired(&arrival) {
+                    self.count_dropped(index, DropReason::Expired);
+                    continue;
+                }
+                return self.give(index, arrival);
+            }
         }
         None
+    }
+
+    /// A frame that has arrived, from the inputs in turn.
+    fn take_arrival(&mut self) -> Option<(usize, Arrival)> {
+        let count = self.peers.len();
+        let mut counters = lock(&self.counters);
+        for offset in 0..count {
+            let index = (self.next_peer + offset) % count;
+            if let Some(arrival) = self.peers[index].take_ready(&mut counters) {
+                self.next_peer = (index + 1) % count;
+                return Some((index, arrival));
+            }
+        }
+        None
+    }
+
+    fn give(&mut self, index: usize, arrival: Arrival) -> Option<Received> {
+        let peer = &self.peers[index];
+        let (hop, age) = (arrival.hop(), arrival.age());
+        let Arrival { data, receipt, .. } = arrival;
+        if let Some(counters) = lock(&self.counters).get_mut(peer.counters) {
+            counters.count(data.frame.encoded_len(), hop, age);
+        }
+        self.in_loop = Some((index, receipt));
+        Some(Received {
+            input: index,
+            port: Arc::clone(&peer.port),
+            frame: data.frame,
+            redelivered: data.redelivered,
+            hop,
+            age,
+        })
     }
 
     /// Dials, greets, grants credits; whatever is due now.
@@ -242,7 +356,8 @@ impl Subscriber {
 
     /// Waits until `deadline` or the next thing to do, and reads. Whether it was woken.
     fn poll(&mut self, deadline: Instant) -> io::Result<bool> {
-        let due = self.peers.iter().filter_map(Peer::due).min();
+        let orders = self.orders.iter().filter_map(Order::deadline);
+        let due = self.peers.iter().filter_map(Peer::due).chain(orders).min();
         let until = due.map_or(deadline, |due| due.min(deadline));
         let left = until.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).ok();

@@ -9,5 +9,6 @@ mod cli;
 mod failures;
 mod local;
 mod manifests;
+mod replicas;
 mod survival;
 mod tokens;

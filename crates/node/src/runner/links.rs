@@ -52,6 +52,8 @@ pub(super) fn open(config: &InstanceConfig, condition: &Condition) -> Result<Lin
         publishers.push((socket.port.clone(), Some(publisher)));
         sinks.extend(open_sinks(config, socket, condition).map_err(LinkError::Broker)?);
     }
+    let repeatable = !config.input_sockets.is_empty()
+        && config.input_sockets.iter().all(|it| it.qos.is_lossless());
     let inputs = config.input_sockets.iter().map(|input| InputConfig {
         port: input.port.clone(),
         link: input.link.clone(),
@@ -67,7 +69,12 @@ pub(super) fn open(config: &InstanceConfig, condition: &Condition) -> Result<Lin
     let subscriber =
         Subscriber::new(&subscriber_config, inputs.collect()).map_err(LinkError::Inputs)?;
     Ok(Links {
-        sink: LinkSink { publishers, sinks },
+        sink: LinkSink {
+            marks: vec![0; publishers.len()],
+            publishers,
+            sinks,
+            repeatable,
+        },
         subscriber,
     })
 }
@@ -144,6 +151,10 @@ pub(super) struct LinkSink {
     publishers: Vec<(String, Option<Publisher>)>,
     /// What brings frames to the broker; ended after the outputs.
     sinks: Vec<BrokerSink>,
+    /// The last frame of each port.
+    marks: Vec<u64>,
+    /// Whether everything is made of durable inputs, which come again if need be.
+    repeatable: bool,
 }
 
 impl LinkSink {
@@ -169,10 +180,17 @@ impl Sink for LinkSink {
             return Err(NodeError::stopping());
         };
         match publisher.send(frame) {
-            Ok(_) => Ok(()),
+            Ok(seq) => {
+                self.marks[port] = seq;
+                Ok(())
+            }
             Err(SendError::Closing) => Err(NodeError::stopping()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn marks(&self) -> Vec<u64> {
+        self.marks.clone()
     }
 
     fn close(&mut self, drain: Duration) {
@@ -187,7 +205,11 @@ impl Sink for LinkSink {
                 if let Some(frames) =
                     lost.filter(|_| group.qos == edgeflow_spec::qos::QosMode::Durable)
                 {
-                    tracing::warn!(port = %port, link = %group.link, frames, "stopped with frames that nobody took");
+                    if self.repeatable {
+                        tracing::info!(port = %port, link = %group.link, frames, "stopped with frames that are made again from their input");
+                    } else {
+                        tracing::warn!(port = %port, link = %group.link, frames, "stopped with frames that nobody took");
+                    }
                 }
             }
         }

@@ -3,5 +3,6 @@
 // Helpers outside #[test] functions panic as well: that is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod chains;
 mod process;
 mod runner;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use edgeflow_proto::v1::node_service_client::NodeServiceClient;
 use edgeflow_proto::v1::{NodeReport, StopNodeRequest, WatchNodeRequest};
-use edgeflow_spec::assignment::{Instance, OutputGroup, Program, RestartPolicy};
+use edgeflow_spec::assignment::{Input, Instance, OutputGroup, Program, RestartPolicy};
 use edgeflow_spec::instance_config::{INSTANCE_ENV, InputSocket, InstanceConfig, OutputSocket};
 use edgeflow_spec::qos::LinkQos;
 use serde_json::{Value, json};
@@ -47,13 +47,63 @@ impl World {
         params: Value,
     ) -> Process {
         let config = self.config(node, from, to, qos, params);
+        self.start_with(role, node, &config)
+    }
+
+    /// Starts the source with several durable consumers.
+    pub(crate) fn start_split(&self, to: &[&str], qos: &LinkQos, params: Value) -> Process {
+        let mut config = self.config("numbers", None, None, qos, params);
+        config.instance.outputs[0].groups = to
+            .iter()
+            .map(|to| OutputGroup {
+                link: format!("numbers->{to}"),
+                group: (*to).to_owned(),
+                qos: qos.clone(),
+            })
+            .collect();
+        self.start_with("numbers", "numbers", &config)
+    }
+
+    /// Starts a node whose inputs `left` and `right` come from two others.
+    pub(crate) fn start_joined(
+        &self,
+        role: &str,
+        node: &str,
+        from: [&str; 2],
+        qos: &LinkQos,
+        params: Value,
+    ) -> Process {
+        let mut config = self.config(node, None, None, qos, params);
+        for (port, from) in ["left", "right"].into_iter().zip(from) {
+            let link = format!("{from}->{node}");
+            config.instance.inputs.push(Input {
+                port: port.to_owned(),
+                link: link.clone(),
+                group: node.to_owned(),
+                qos: qos.clone(),
+                from_port: "out".to_owned(),
+                from: vec![format!("s.{from}.0")],
+            });
+            config.input_sockets.push(InputSocket {
+                port: port.to_owned(),
+                link,
+                group: node.to_owned(),
+                qos: qos.clone(),
+                from: format!("s.{from}.0"),
+                path: self.path(&format!("{from}.out")),
+            });
+        }
+        self.start_with(role, node, &config)
+    }
+
+    fn start_with(&self, role: &str, node: &str, config: &InstanceConfig) -> Process {
         let file = self.path(&format!("{node}.json"));
         std::fs::create_dir_all(&config.state_dir).unwrap();
-        std::fs::write(&file, serde_json::to_vec(&config).unwrap()).unwrap();
+        std::fs::write(&file, serde_json::to_vec(config).unwrap()).unwrap();
         let child = command(role).env(INSTANCE_ENV, &file).spawn().unwrap();
         Process {
             child: Some(child),
-            control: config.control_socket,
+            control: config.control_socket.clone(),
         }
     }
 

@@ -32,10 +32,7 @@ pub(crate) fn check(param: &Param, value: &Value) -> Result<(), ParamError> {
             };
             in_range((min..=max).contains(&number), number, min, max)
         }
-        (ParamKind::Number { min, max }, Value::Number(number)) => {
-            let number = number.as_f64().unwrap_or(f64::NAN);
-            in_range((min..=max).contains(&number), number, min, max)
-        }
+        (ParamKind::Number { min, max }, value @ Value::Number(_)) => check_number(min, max, value),
         (ParamKind::Text, Value::String(text)) => not_empty(text),
         (ParamKind::Resolution, Value::String(text)) => match quantity::parse_resolution(text) {
             Ok(_) => Ok(()),
@@ -54,9 +51,31 @@ pub(crate) fn check(param: &Param, value: &Value) -> Result<(), ParamError> {
                 Some(item) => Err(wrong_type(ParamKind::Text, item)),
             }
         }
+        (ParamKind::Choice { options }, Value::String(text)) => choice(text, options),
+        (ParamKind::NumberMap { min, max }, Value::Object(map)) => map
+            .iter()
+            .try_for_each(|(_, value)| check_number(min, max, value)),
         (ParamKind::Model, Value::String(text)) => model(text),
         (kind, value) => Err(wrong_type(kind, value)),
     }
+}
+
+fn check_number(min: f64, max: f64, value: &Value) -> Result<(), ParamError> {
+    match value.as_f64() {
+        Some(number) => in_range((min..=max).contains(&number), number, min, max),
+        None => Err(wrong_type(ParamKind::Number { min, max }, value)),
+    }
+}
+
+fn choice(text: &str, options: &[&'static str]) -> Result<(), ParamError> {
+    if options.contains(&text) {
+        return Ok(());
+    }
+    Err(ParamError {
+        code: "invalid-value",
+        message: format!("it can't be `{text}`"),
+        hint: suggest::hint(text, options.iter().copied(), "value"),
+    })
 }
 
 fn in_range<T: std::fmt::Display>(fits: bool, value: T, min: T, max: T) -> Result<(), ParamError> {
@@ -130,6 +149,8 @@ impl ParamKind {
             Self::Text => "text",
             Self::Resolution => "a picture size",
             Self::TextList => "a list of texts",
+            Self::Choice { .. } => "one of its words",
+            Self::NumberMap { .. } => "a map of numbers",
             Self::Model => "the name or the path of a model",
         }
     }

@@ -22,6 +22,8 @@ pub(crate) const LINK: Shape = Shape {
         "window",
         "window_bytes",
         "on_full",
+        "ordered",
+        "order_timeout",
     ],
     unsupported: UNSUPPORTED,
     elsewhere: &[],
@@ -32,7 +34,6 @@ const OPTIONS: [&str; 4] = ["max_age", "window", "window_bytes", "on_full"];
 
 const UNSUPPORTED: &[(&str, &str)] = &[
     ("max_lag", "it belongs to `balanced` links"),
-    ("ordered", "replicas finish frames in any order"),
     (
         "transport",
         "it is chosen for each link and shown by `edgeflow plan`",
@@ -118,7 +119,7 @@ impl Decoder<'_> {
             Some((this.plain(node, field)?, node.mark))
         };
         options.mode = text_of(self, "qos");
-        for field in OPTIONS {
+        for field in OPTIONS.into_iter().chain(super::order::OPTIONS) {
             if let Some((text, mark)) = text_of(self, field) {
                 options.values.push((field, text, mark));
             }
@@ -254,8 +255,11 @@ impl Decoder<'_> {
             qos = self.mode(text, mark)?;
         }
         for (name, text, mark) in &options.values {
-            self.option(&mut qos, name, text, *mark);
+            if !super::order::OPTIONS.contains(name) {
+                self.option(&mut qos, name, text, *mark);
+            }
         }
+        self.order(&mut qos, &options.values);
         (self.problems.len() == before).then_some(qos)
     }
 
@@ -361,7 +365,8 @@ impl Decoder<'_> {
             self.error("not-supported", mark, message, format!("remove it: {why}"));
             return;
         }
-        let hint = suggest::hint(name, OPTIONS, "option");
+        let known = OPTIONS.into_iter().chain(super::order::OPTIONS);
+        let hint = suggest::hint(name, known, "option");
         self.error(
             "unknown-field",
             mark,
@@ -371,7 +376,7 @@ impl Decoder<'_> {
     }
 }
 
-/// `durable, window=128` taken apart. A word alone is the policy.
+/// `durable, window=128` taken apart. A word alone is the policy, but for `ordered`.
 fn split_options<'t>(inner: &'t str, mark: impl Fn(&str) -> Mark) -> Options<'t> {
     let mut options = Options::default();
     for item in inner
@@ -384,7 +389,9 @@ fn split_options<'t>(inner: &'t str, mark: impl Fn(&str) -> Mark) -> Options<'t>
                 options.mode = Some((value.trim(), mark(value.trim())));
             }
             Some((name, value)) => options.values.push((name.trim(), value.trim(), mark(item))),
-            None if options.mode.is_none() => options.mode = Some((item, mark(item))),
+            None if options.mode.is_none() && item != "ordered" => {
+                options.mode = Some((item, mark(item)));
+            }
             None => options.values.push((item, "", mark(item))),
         }
     }

@@ -33,6 +33,7 @@ impl Check<'_> {
                 );
             }
             self.policy(link, &path);
+            self.order(link, &path);
         }
         self.duplicate_links();
         self.cycles();
@@ -96,6 +97,24 @@ impl Check<'_> {
                 ),
                 "use a realtime link, or say `on_full=fail` to have frames refused and counted \
                  when the window is full",
+            );
+        }
+    }
+
+    /// Replicas that share the frames of a link have no order among them.
+    fn order(&mut self, link: &Link, path: &str) {
+        let consumer = self.system.node(&link.to.node);
+        let replicas = consumer.map_or(1, |node| node.replicas);
+        if link.qos.order_timeout_ms.is_some() && replicas > 1 {
+            self.error(
+                "ordered-replicas",
+                path,
+                format!(
+                    "`{}` has {replicas} replicas, which share the frames of this link: there is \
+                     no order between them",
+                    link.to.node
+                ),
+                "put `ordered` on the link that leads from the replicas to a single node",
             );
         }
     }
@@ -165,7 +184,7 @@ impl Check<'_> {
             }
             let is_source = node
                 .builtin()
-                .is_some_and(|builtin| builtin.inputs.is_empty());
+                .is_some_and(|builtin| builtin.inputs.is_empty() && !builtin.names_inputs());
             if is_source && system.links_from(name).next().is_none() && !system.views.contains(name)
             {
                 self.add(

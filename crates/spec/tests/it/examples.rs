@@ -5,6 +5,16 @@ use std::{fs, path::Path};
 use edgeflow_spec::parse;
 
 #[test]
+fn the_example_of_replicas_and_fusion_is_valid_without_a_warning() {
+    let name = "replicas-and-fusion.yaml";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let parsed = parse(name, &fs::read_to_string(path.join(name)).unwrap()).unwrap();
+    assert_eq!(parsed.warnings, []);
+    let fuse = parsed.system.node("both").unwrap();
+    assert_eq!(fuse.input_ports(), ["coarse", "fine"]);
+}
+
+#[test]
 fn the_quickstart_manifests_are_valid_without_a_warning() {
     for name in ["system.yaml", "camera.yaml", "pattern.yaml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))

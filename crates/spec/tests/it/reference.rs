@@ -67,6 +67,12 @@ fn kind(kind: ParamKind) -> String {
         ParamKind::Text => "text".to_owned(),
         ParamKind::Resolution => "`WIDTHxHEIGHT`".to_owned(),
         ParamKind::TextList => "list of texts".to_owned(),
+        ParamKind::Choice { options } => options
+            .iter()
+            .map(|option| format!("`{option}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        ParamKind::NumberMap { min, max } => format!("map of numbers, {min} to {max}"),
         ParamKind::Model => "model".to_owned(),
     }
 }

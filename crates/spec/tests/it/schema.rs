@@ -54,7 +54,7 @@ spec:
   links:
     - camera -> mix
     - {from: camera, to: mix.b, qos: durable, window: 8, window_bytes: 1MiB, on_full: fail}
-    - {from: camera, to: log, max_age: 1s}
+    - {from: camera, to: log, max_age: 1s, ordered: true, order_timeout: 100ms}
   views: [mix]
 ";
 

@@ -85,7 +85,11 @@ impl Sink {
             port: "in".to_owned(),
             link: config.link.clone(),
             group: config.group.clone(),
-            qos: config.qos.clone(),
+            // There is one output: order is restored where its replicas come together.
+            qos: LinkQos {
+                order_timeout_ms: None,
+                ..config.qos.clone()
+            },
             from: config.key.clone(),
             dial: config.dial,
         };

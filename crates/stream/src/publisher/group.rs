@@ -72,6 +72,11 @@ impl Group {
         self.queue.len() as u64 + self.outstanding
     }
 
+    /// The oldest frame that waits here; those with members are not among them.
+    pub(super) fn oldest_queued(&self) -> Option<u64> {
+        self.queue.front().map(Entry::seq)
+    }
+
     pub(super) fn has_queued(&self) -> bool {
         !self.queue.is_empty()
     }

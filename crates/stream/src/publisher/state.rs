@@ -15,6 +15,7 @@ use crate::frame::{Frame, Limits};
 use crate::link::message::MAX_NAME_LEN;
 use crate::link::{Accept, Credit, Gap, Hello, Message, Reject, RejectCode, negotiate};
 use crate::stats::{DropReason, GroupStats};
+use crate::wake::Waker;
 
 /// Why a frame is not taken now.
 #[derive(Debug)]
@@ -53,6 +54,11 @@ pub(super) struct State {
     needs_thread: bool,
     /// A frame left a durable window since the last look.
     made_room: bool,
+    /// Woken once when a durable frame is acknowledged, if somebody waits for that.
+    settled_waker: Option<Waker>,
+    settled_wanted: bool,
+    /// [`Self::settled`] when the publisher was closed.
+    settled_at_close: Option<u64>,
 }
 
 impl State {
@@ -71,6 +77,9 @@ impl State {
             closed: false,
             needs_thread: false,
             made_room: false,
+            settled_waker: None,
+            settled_wanted: false,
+            settled_at_close: None,
         };
         for group in config.groups {
             state.add_group(Group::new(group.link, group.group, group.qos, true));
@@ -100,6 +109,29 @@ impl State {
 
     pub(super) fn take_made_room(&mut self) -> bool {
         std::mem::take(&mut self.made_room)
+    }
+
+    /// Every durable consumer is done with the frames up to this number.
+    pub(super) fn settled(&self) -> u64 {
+        if let Some(settled) = self.settled_at_close {
+            return settled;
+        }
+        let durable = self.groups.values().filter(|group| group.is_durable());
+        let in_flight = durable.flat_map(|group| {
+            let members = group.members.iter().filter_map(|id| self.members.get(id));
+            let given = members.flat_map(|member| member.unacked.iter());
+            given.map(Entry::seq).chain(group.oldest_queued())
+        });
+        in_flight.min().map_or(self.seq, |oldest| oldest - 1)
+    }
+
+    pub(super) fn set_settled_waker(&mut self, waker: Waker) {
+        self.settled_waker = Some(waker);
+    }
+
+    /// Wakes the waker at the next acknowledgement of a durable frame.
+    pub(super) fn want_settled(&mut self) {
+        self.settled_wanted = true;
     }
 
     pub(super) fn stats(&self) -> Vec<GroupStats> {
@@ -367,6 +399,12 @@ impl State {
                 group.acked(entry, index < credit.expired as usize);
             }
             self.made_room |= group.is_durable();
+            if group.is_durable()
+                && std::mem::take(&mut self.settled_wanted)
+                && let Some(waker) = &self.settled_waker
+            {
+                waker.wake();
+            }
         }
         member.grant(credit.credits, group.is_durable());
         self.dispatch(group_id);
@@ -412,6 +450,7 @@ impl State {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
+        self.settled_at_close = Some(self.settled());
         for member in self.members.values_mut() {
             if !member.has_unwritten() {
                 // The closed socket says the same.

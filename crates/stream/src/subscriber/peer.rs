@@ -1,7 +1,7 @@
 //! One producer as seen by its consumer: dialling, greeting, credits, acknowledgements, and the
 //! frames that have arrived. Never waits.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -27,6 +27,8 @@ use crate::transport::{self, Dial};
 const MAX_OUTBOX: usize = 16 * 1024;
 /// Reads from one producer before the others are looked at.
 const MAX_READS: usize = 64;
+/// Frames of a durable link that may be held beyond the prefetch; further ones wait at the producer.
+const MAX_HELD: usize = 512;
 
 pub(super) struct Peer {
     pub(super) port: Arc<str>,
@@ -44,6 +46,8 @@ pub(super) struct Peer {
     /// The last failure that was logged: each is told once.
     told: String,
     seen: Seen,
+    /// Frames that the loop has put aside, so that a redelivery is not taken for another one.
+    held: HashSet<FrameId>,
 }
 
 impl std::fmt::Debug for Peer {
@@ -69,10 +73,19 @@ struct Conn {
     decoder: Decoder,
     outbox: Vec<u8>,
     ready: VecDeque<Data>,
+    /// Frames that the loop has or had, in their order, up to the first that it is not done with.
+    /// An acknowledgement covers all frames before it, so a frame that is finished early waits here.
+    given: VecDeque<Given>,
     /// Frames that may still arrive.
     credits: u32,
     /// Credits and acknowledgements to send.
     pending: Credit,
+}
+
+#[derive(Debug)]
+struct Given {
+    id: FrameId,
+    done: bool,
 }
 
 /// Names the frame in the loop, to finish it.
@@ -80,6 +93,8 @@ struct Conn {
 pub(super) struct Receipt {
     connection: u64,
     id: FrameId,
+    /// A credit for the next frame was granted already.
+    credited: bool,
 }
 
 /// A frame for the loop.
@@ -87,8 +102,20 @@ pub(super) struct Receipt {
 pub(super) struct Arrival {
     pub(super) data: Data,
     pub(super) receipt: Receipt,
-    pub(super) hop: Option<Duration>,
-    pub(super) age: Duration,
+    /// Whether the producer's monotonic clock is this host's.
+    pub(super) same_boot: bool,
+}
+
+impl Arrival {
+    /// Producer's send to now, when both are on one clock.
+    pub(super) fn hop(&self) -> Option<Duration> {
+        self.same_boot.then(|| since(self.data.sent_mono_ns))
+    }
+
+    /// Capture to now.
+    pub(super) fn age(&self) -> Duration {
+        age_of(&self.data.frame, self.same_boot)
+    }
 }
 
 impl Peer {
@@ -119,7 +146,17 @@ impl Peer {
             retry: MIN_RETRY,
             told: String::new(),
             seen: Seen::default(),
+            held: HashSet::new(),
         }
+    }
+
+    pub(super) fn is_lossless(&self) -> bool {
+        self.qos.is_lossless()
+    }
+
+    /// Whether a frame is too old for this link by now.
+    pub(super) fn is_expired(&self, arrival: &Arrival) -> bool {
+        !self.is_lossless() && is_expired(&arrival.data.frame, &self.qos, arrival.age())
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -171,6 +208,7 @@ impl Peer {
                 decoder: Decoder::new(Role::Consumer, self.limits),
                 outbox: encode(&self.hello),
                 ready: VecDeque::new(),
+                given: VecDeque::new(),
                 credits: 0,
                 pending: Credit::default(),
             });
@@ -318,45 +356,70 @@ impl Peer {
             let receipt = Receipt {
                 connection: self.connection,
                 id,
+                credited: false,
             };
-            let age = age_of(&data.frame, same_boot);
+            conn.given.push_back(Given { id, done: false });
             if self.qos.is_lossless() {
+                if self.held.contains(&id) {
+                    // It is acknowledged over this connection when the loop is done with it.
+                    counters.count_dropped(DropReason::Duplicate);
+                    conn.pending.credits += 1;
+                    continue;
+                }
                 if self.seen.contains(&id) {
                     counters.count_dropped(DropReason::Duplicate);
                     self.finish(&receipt, true);
                     continue;
                 }
-            } else if is_expired(&data.frame, &self.qos, age) {
+            } else if is_expired(&data.frame, &self.qos, age_of(&data.frame, same_boot)) {
                 counters.count_dropped(DropReason::Expired);
                 conn.pending.expired += 1;
                 self.finish(&receipt, true);
                 continue;
             }
-            let hop = same_boot.then(|| since(data.sent_mono_ns));
-            counters.count(data.frame.encoded_len(), hop, age);
             return Some(Arrival {
                 data,
                 receipt,
-                hop,
-                age,
+                same_boot,
             });
+        }
+    }
+
+    /// Puts a frame aside that the loop will finish later. A durable one stays unacknowledged; a
+    /// realtime one counts as delivered.
+    pub(super) fn hold(&mut self, receipt: &mut Receipt) {
+        if !self.is_lossless() {
+            self.finish(receipt, true);
+            return;
+        }
+        self.held.insert(receipt.id);
+        receipt.credited = self.held.len() <= MAX_HELD;
+        if receipt.credited
+            && receipt.connection == self.connection
+            && let State::Up { conn, .. } = &mut self.state
+        {
+            conn.pending.credits += 1;
+            let sent = conn.send_pending();
+            self.check(sent);
         }
     }
 
     /// Acknowledges a frame; `again`: and asks for another one.
     pub(super) fn finish(&mut self, receipt: &Receipt, again: bool) {
         let durable = self.qos.is_lossless();
+        let held = self.held.remove(&receipt.id);
         if durable {
             self.seen.insert(receipt.id);
         }
-        if receipt.connection != self.connection {
+        // One that was held may have come again over a later connection.
+        if receipt.connection != self.connection && !held {
             return;
         }
         let State::Up { conn, .. } = &mut self.state else {
             return;
         };
-        conn.pending.acked_seq = receipt.id.2;
-        if durable {
+        conn.finish(&receipt.id);
+        if durable && !receipt.credited && receipt.connection == self.connection {
             // A window credit comes back with every frame, whatever the loop does next.
             conn.pending.credits += 1;
         }
@@ -369,6 +432,7 @@ impl Peer {
 
     /// Drops the connection that a frame came from, so that the producer sends it again.
     pub(super) fn reset_after(&mut self, receipt: &Receipt) {
+        self.held.remove(&receipt.id);
         if receipt.connection == self.connection {
             self.fail("a frame was given back");
         }
@@ -404,6 +468,18 @@ impl Peer {
 }
 
 impl Conn {
+    /// The loop is done with a frame: what may be acknowledged now is.
+    fn finish(&mut self, id: &FrameId) {
+        if let Some(given) = self.given.iter_mut().find(|given| given.id == *id) {
+            given.done = true;
+        }
+        while self.given.front().is_some_and(|given| given.done) {
+            if let Some(given) = self.given.pop_front() {
+                self.pending.acked_seq = given.id.2;
+            }
+        }
+    }
+
     fn send_pending(&mut self) -> io::Result<()> {
         if self.pending == Credit::default() {
             return Ok(());

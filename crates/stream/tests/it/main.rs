@@ -6,5 +6,6 @@
 mod broker;
 mod conformance;
 mod conservation;
+mod holding;
 mod hostile;
 mod support;

@@ -28,6 +28,12 @@ impl Memory {
     pub(crate) fn new() -> Self {
         Self(None)
     }
+
+    /// With a listener that nobody serves.
+    pub(crate) fn connected() -> Self {
+        let (_, dial) = memory::pair().unwrap();
+        Self(Some(dial))
+    }
 }
 
 impl Transport for Memory {
