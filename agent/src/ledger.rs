@@ -255,6 +255,7 @@ mod tests {
             outputs: Vec::new(),
             broker: None,
             restart: Default::default(),
+            overrides: Default::default(),
             stop_grace_ms: 1000,
         }
     }

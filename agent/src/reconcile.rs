@@ -3,7 +3,11 @@
 
 mod plan;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -47,27 +51,38 @@ fn pass(ledger: &Ledger, supervisor: &mut Supervisor, applied: &watch::Sender<Ap
     let Some(stored) = ledger.current() else {
         return;
     };
+    let observed = supervisor.observed();
+    let none = BTreeSet::new();
     let desired: BTreeMap<&str, Desired> = stored
         .assignment
         .instances
         .iter()
         .map(|instance| {
+            // What is live is for the running node to say.
+            let live = observed.get(&instance.id).map_or(&none, |now| &now.live);
             let desired = Desired {
-                hash: instance.restart_hash(),
+                hash: instance.restart_hash_with(live),
+                params: instance.params_hash(),
                 revision: instance.revision,
             };
             (instance.id.as_str(), desired)
         })
         .collect();
-    let observed = supervisor.observed();
+    let wanted = |id: &str| {
+        let instances = &stored.assignment.instances;
+        instances.iter().find(|instance| instance.id == id).cloned()
+    };
     for action in plan(&desired, &observed) {
         match action {
             Action::Stop(id) => supervisor.stop(&id),
-            Action::Revise(id, revision) => supervisor.revise(&id, revision),
+            Action::Update(id) => {
+                if let Some(instance) = wanted(&id) {
+                    supervisor.update(instance);
+                }
+            }
             Action::Start(id) => {
-                let wanted = stored.assignment.instances.iter().find(|i| i.id == id);
-                if let (Some(instance), Some(desired)) = (wanted, desired.get(id.as_str())) {
-                    supervisor.start(instance.clone(), desired.hash.clone());
+                if let Some(instance) = wanted(&id) {
+                    supervisor.start(instance);
                 }
             }
         }

@@ -6,6 +6,7 @@ pub mod board;
 mod exit;
 mod instance;
 mod launch;
+mod params;
 mod policy;
 mod process;
 mod records;
@@ -67,8 +68,7 @@ pub struct Supervisor {
 
 #[derive(Debug)]
 struct Handle {
-    hash: String,
-    revision: u64,
+    desired: watch::Sender<Arc<Instance>>,
     stopping: bool,
     stop: watch::Sender<Option<Duration>>,
     gone: Arc<AtomicBool>,
@@ -96,10 +96,15 @@ impl Supervisor {
         self.handles
             .iter()
             .map(|(id, handle)| {
+                let live = self.shared.board.get(id);
+                let live = live.map(|view| view.live_params()).unwrap_or_default();
+                let desired = handle.desired.borrow();
                 let observed = Observed {
-                    hash: handle.hash.clone(),
-                    revision: handle.revision,
+                    hash: desired.restart_hash_with(&live),
+                    params: desired.params_hash(),
+                    revision: desired.revision,
                     stopping: handle.stopping,
+                    live,
                 };
                 (id.clone(), observed)
             })
@@ -107,28 +112,28 @@ impl Supervisor {
     }
 
     /// Starts an instance. Nothing may be there under its id.
-    pub fn start(&mut self, instance: Instance, hash: String) {
+    pub fn start(&mut self, instance: Instance) {
         if self.handles.contains_key(&instance.id) {
             tracing::error!(instance = instance.id, "started twice; left as it is");
             return;
         }
         let id = instance.id.clone();
-        let revision = instance.revision;
+        let hash = instance.restart_hash();
         let (stop, stopped) = watch::channel(None);
         let gone = Arc::new(AtomicBool::new(false));
         self.shared
             .board
             .insert(InstanceView::pending(&instance, &hash));
+        let (desired, wanted) = watch::channel(Arc::new(instance));
         let life = instance::Life::new(
             Arc::clone(&self.shared),
-            instance,
-            hash.clone(),
+            wanted,
+            hash,
             stopped,
             Arc::clone(&gone),
         );
         let handle = Handle {
-            hash,
-            revision,
+            desired,
             stopping: false,
             stop,
             gone,
@@ -145,13 +150,14 @@ impl Supervisor {
         }
     }
 
-    /// Reports a running instance under another revision.
-    pub fn revise(&mut self, id: &str, revision: u64) {
-        if let Some(handle) = self.handles.get_mut(id) {
-            handle.revision = revision;
+    /// Gives a running instance another revision and other live parameters.
+    pub fn update(&mut self, instance: Instance) {
+        if let Some(handle) = self.handles.get_mut(&instance.id) {
+            let revision = instance.revision;
             self.shared
                 .board
-                .update(id, |view| view.revision = revision);
+                .update(&instance.id, |view| view.revision = revision);
+            handle.desired.send_replace(Arc::new(instance));
         }
     }
 

@@ -77,6 +77,7 @@ pub(crate) enum Command {
     Delete(cmd::delete::Delete),
     History(cmd::history::History),
     Rollback(cmd::rollback::Rollback),
+    Set(cmd::set::Set),
     Token(cmd::token::Token),
     Label(cmd::label::Label),
     Local(cmd::local::Local),

@@ -68,7 +68,17 @@ impl Client {
         what: &str,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Outcome<T> {
-        let limited = tokio::time::timeout(CALL_TIMEOUT, call);
+        self.call_within(what, CALL_TIMEOUT, call).await
+    }
+
+    /// The same for a call that the server takes its time for.
+    pub(crate) async fn call_within<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Outcome<T> {
+        let limited = tokio::time::timeout(limit, call);
         match patiently(&format!("waiting for {}", self.target.server), limited).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(self.failure(what, &status)),
@@ -76,7 +86,7 @@ impl Client {
                 .why(format!(
                     "{} did not answer within {} s",
                     self.target.server,
-                    CALL_TIMEOUT.as_secs()
+                    limit.as_secs()
                 ))
                 .next("check how the control plane is doing: edgeflow doctor")),
         }

@@ -17,6 +17,7 @@ pub(crate) mod plan;
 pub(crate) mod reference;
 pub(crate) mod rollback;
 pub(crate) mod schema;
+pub(crate) mod set;
 pub(crate) mod token;
 pub(crate) mod version;
 pub(crate) mod wait;
@@ -39,6 +40,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<u8> {
         Command::Delete(command) => command.run(globals).await?,
         Command::History(command) => command.run(globals).await?,
         Command::Rollback(command) => command.run(globals).await?,
+        Command::Set(command) => command.run(globals).await?,
         Command::Token(command) => command.run(globals).await?,
         Command::Label(command) => command.run(globals).await?,
         Command::Local(command) => command.run().await?,

@@ -4,6 +4,7 @@
 pub(crate) mod device;
 pub(crate) mod event;
 pub(crate) mod instance;
+pub(crate) mod params;
 pub(crate) mod plan;
 pub(crate) mod revision;
 pub(crate) mod system;

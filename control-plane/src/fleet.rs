@@ -9,6 +9,7 @@ use std::{
 };
 
 use edgeflow_proto::v1;
+use edgeflow_spec::params::MAX_PARAMETERS;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -242,6 +243,9 @@ impl Fleet {
 
     fn report(&self, id: &str, epoch: u64, mut status: v1::StatusReport) {
         status.instances.truncate(MAX_INSTANCES);
+        for instance in &mut status.instances {
+            instance.parameters.truncate(MAX_PARAMETERS);
+        }
         status.conditions.truncate(MAX_CONDITIONS);
         let mut devices = self.lock();
         let Some(entry) = devices.get_mut(id).filter(|entry| entry.is_current(epoch)) else {

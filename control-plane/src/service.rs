@@ -6,6 +6,7 @@ mod assignments;
 mod devices;
 mod enrollment;
 mod events;
+mod params;
 mod plan;
 mod sessions;
 mod status;

@@ -5,6 +5,7 @@
 mod assignments;
 mod devices;
 mod events;
+mod overrides;
 mod systems;
 mod tokens;
 
@@ -17,6 +18,7 @@ use sqlx::sqlite::{
 pub use assignments::AssignmentRow;
 pub use devices::{CertificateRow, DeviceRow, SessionRow};
 pub use events::{EventFilter, EventRow};
+pub use overrides::OverrideRow;
 pub use systems::{RevisionRow, SystemRow};
 pub use tokens::TokenRow;
 

@@ -1,8 +1,10 @@
 //! The `edgeflow.v1` protocol: generated messages, clients and servers, and nothing else that
 //! a daemon or tool could disagree on. Regenerate with `cargo xtask codegen`.
 
+mod params;
 mod token;
 
+pub use params::declared;
 pub use token::{JoinToken, JoinTokenError};
 
 /// Package `edgeflow.v1`.

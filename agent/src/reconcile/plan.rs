@@ -1,12 +1,14 @@
 //! The decision: which instances to stop, start or leave. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What should run under an instance id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
     /// Changes when the process has to be restarted.
     pub hash: String,
+    /// Changes with any parameter, live ones included.
+    pub params: String,
     /// Revision to report.
     pub revision: u64,
 }
@@ -16,10 +18,14 @@ pub struct Desired {
 pub struct Observed {
     /// Hash of what was started.
     pub hash: String,
+    /// Hash of the parameters that it was told.
+    pub params: String,
     /// Revision that is reported.
     pub revision: u64,
     /// On its way out.
     pub stopping: bool,
+    /// Parameters that the running node declared live.
+    pub live: BTreeSet<String>,
 }
 
 /// One step.
@@ -27,8 +33,8 @@ pub struct Observed {
 pub enum Action {
     /// Ask it to end.
     Stop(String),
-    /// Report it under another revision; it runs on.
-    Revise(String, u64),
+    /// Give it another revision and other live parameters; it runs on.
+    Update(String),
     /// Start it; nothing is there under its id.
     Start(String),
 }
@@ -52,10 +58,10 @@ pub fn plan(
     for (id, want) in desired {
         match observed.get(*id) {
             None => actions.push(Action::Start((*id).to_owned())),
-            Some(now)
-                if !now.stopping && now.hash == want.hash && now.revision != want.revision =>
-            {
-                actions.push(Action::Revise((*id).to_owned(), want.revision));
+            Some(now) if !now.stopping && now.hash == want.hash => {
+                if now.revision != want.revision || now.params != want.params {
+                    actions.push(Action::Update((*id).to_owned()));
+                }
             }
             Some(_) => {}
         }
@@ -68,14 +74,16 @@ mod tests {
     use super::*;
     use proptest::{collection::btree_map, prelude::*};
 
-    type Wanted = BTreeMap<String, (u8, u64)>;
+    /// Restart hash, parameters, revision.
+    type Wanted = BTreeMap<String, (u8, u8, u64)>;
 
     fn desired(wanted: &Wanted) -> BTreeMap<&str, Desired> {
         wanted
             .iter()
-            .map(|(id, (hash, revision))| {
+            .map(|(id, (hash, params, revision))| {
                 let want = Desired {
                     hash: hash.to_string(),
+                    params: params.to_string(),
                     revision: *revision,
                 };
                 (id.as_str(), want)
@@ -88,13 +96,19 @@ mod tests {
         for action in actions {
             match action {
                 Action::Stop(id) => observed.get_mut(id).unwrap().stopping = true,
-                Action::Revise(id, revision) => observed.get_mut(id).unwrap().revision = *revision,
+                Action::Update(id) => {
+                    let (_, params, revision) = wanted[id];
+                    let now = observed.get_mut(id).unwrap();
+                    (now.params, now.revision) = (params.to_string(), revision);
+                }
                 Action::Start(id) => {
-                    let (hash, revision) = wanted[id];
+                    let (hash, params, revision) = wanted[id];
                     let started = Observed {
                         hash: hash.to_string(),
+                        params: params.to_string(),
                         revision,
                         stopping: false,
+                        live: BTreeSet::new(),
                     };
                     assert!(observed.insert(id.clone(), started).is_none());
                 }
@@ -103,16 +117,18 @@ mod tests {
     }
 
     fn wanted() -> impl Strategy<Value = Wanted> {
-        btree_map("[a-e]", (0_u8..3, 0_u64..3), 0..5)
+        btree_map("[a-e]", (0_u8..3, 0_u8..3, 0_u64..3), 0..5)
     }
 
     fn any_observed() -> impl Strategy<Value = BTreeMap<String, Observed>> {
-        let one =
-            (0_u8..3, 0_u64..3, any::<bool>()).prop_map(|(hash, revision, stopping)| Observed {
-                hash: hash.to_string(),
-                revision,
-                stopping,
-            });
+        let one = (0_u8..3, 0_u8..3, 0_u64..3, any::<bool>());
+        let one = one.prop_map(|(hash, params, revision, stopping)| Observed {
+            hash: hash.to_string(),
+            params: params.to_string(),
+            revision,
+            stopping,
+            live: BTreeSet::new(),
+        });
         btree_map("[a-e]", one, 0..5)
     }
 
@@ -126,7 +142,10 @@ mod tests {
             }
             let goal: Wanted = observed
                 .iter()
-                .map(|(id, now)| (id.clone(), (now.hash.parse().unwrap(), now.revision)))
+                .map(|(id, now)| {
+                    let hashes = (now.hash.parse().unwrap(), now.params.parse().unwrap());
+                    (id.clone(), (hashes.0, hashes.1, now.revision))
+                })
                 .collect();
             prop_assert_eq!(&goal, &wanted);
             prop_assert!(plan(&desired(&wanted), &observed).is_empty());
@@ -161,10 +180,24 @@ mod tests {
                 if let Action::Stop(id) = action {
                     let same = wanted
                         .get(&id)
-                        .is_some_and(|(hash, _)| hash.to_string() == observed[&id].hash);
+                        .is_some_and(|(hash, ..)| hash.to_string() == observed[&id].hash);
                     prop_assert!(!same);
                 }
             }
+        }
+
+        #[test]
+        fn other_parameters_alone_never_restart_and_always_arrive(
+            wanted in wanted(),
+            shift in 1_u8..3,
+        ) {
+            let mut observed = BTreeMap::new();
+            carry_out(&plan(&desired(&wanted), &observed), &wanted, &mut observed);
+            let mut changed = wanted.clone();
+            changed.values_mut().for_each(|(_, params, _)| *params += shift);
+            let actions = plan(&desired(&changed), &observed);
+            let updates: Vec<_> = changed.keys().cloned().map(Action::Update).collect();
+            prop_assert_eq!(actions, updates);
         }
     }
 }

@@ -95,6 +95,17 @@ fn instance(view: InstanceView) -> v1::InstanceStatus {
         stats: view.stats,
         device_id: String::new(),
         device_name: String::new(),
+        parameters: view.parameters,
+        params: Some(params(view.params_hash, view.refusal)),
+    }
+}
+
+fn params(hash: String, refusal: Option<(String, String)>) -> v1::ParamsState {
+    let (refused_hash, refusal) = refusal.unwrap_or_default();
+    v1::ParamsState {
+        hash,
+        refused_hash,
+        refusal,
     }
 }
 

@@ -7,12 +7,16 @@ use std::{
 };
 
 use edgeflow_proto::v1::{
-    NodeState, StopNodeRequest, WatchNodeRequest, node_service_client::NodeServiceClient,
+    NodeState, SetNodeParamsRequest, StopNodeRequest, WatchNodeRequest,
+    node_service_client::NodeServiceClient,
 };
 use tonic::transport::{Channel, Endpoint};
 
 /// Statistics pass through the agent as they are.
 pub type Stats = edgeflow_proto::v1::NodeStats;
+
+/// What a node declares passes through the agent as it is.
+pub type Parameter = edgeflow_proto::v1::Parameter;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_REPORT_BYTES: usize = 256 * 1024;
@@ -37,6 +41,19 @@ pub struct NodeUpdate {
     pub message: String,
     /// What its runner counts.
     pub stats: Option<Stats>,
+    /// What it declares.
+    pub parameters: Vec<Parameter>,
+}
+
+/// What a node says to new parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParamsAnswer {
+    /// It works with them.
+    Applied,
+    /// It keeps its old ones, and why.
+    Refused(String),
+    /// Nothing in time; it may still take them.
+    None,
 }
 
 /// Follows a node's reports until it is dropped; dials again whenever the socket is not there.
@@ -71,6 +88,7 @@ async fn watch_once(
             phase,
             message: report.message,
             stats: report.stats,
+            parameters: report.parameters,
         });
     }
     Ok(())
@@ -84,6 +102,24 @@ pub async fn stop(socket: &Path, grace: Duration) -> bool {
     match connect(socket).await {
         Ok(channel) => NodeServiceClient::new(channel).stop(request).await.is_ok(),
         Err(_) => false,
+    }
+}
+
+/// Hands a node new parameters, a JSON object, and waits for its answer for `wait` at most.
+pub async fn set_params(socket: &Path, params_json: String, wait: Duration) -> ParamsAnswer {
+    let call = async {
+        let mut client = NodeServiceClient::new(connect(socket).await?);
+        client.set_params(SetNodeParamsRequest { params_json }).await
+    };
+    match tokio::time::timeout(wait, call).await {
+        Ok(Ok(answer)) => match answer.into_inner().refusal {
+            refusal if refusal.is_empty() => ParamsAnswer::Applied,
+            refusal => ParamsAnswer::Refused(refusal),
+        },
+        Ok(Err(status)) if status.code() == tonic::Code::Unimplemented => ParamsAnswer::Refused(
+            "it was built with an SDK that can't change parameters while it runs".to_owned(),
+        ),
+        Ok(Err(_)) | Err(_) => ParamsAnswer::None,
     }
 }
 

@@ -2,7 +2,7 @@
 //! by the instance tasks; nobody decides anything from it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard},
 };
 
@@ -10,7 +10,7 @@ use edgeflow_spec::assignment::Instance;
 use tokio::sync::watch;
 
 use super::exit::Exit;
-use crate::session::node::Stats;
+use crate::session::node::{Parameter, Stats};
 
 /// How far an instance is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +86,12 @@ pub struct InstanceView {
     pub rss_bytes: u64,
     /// What the node's runner counts.
     pub stats: Option<Stats>,
+    /// What the node declared when it last ran.
+    pub parameters: Vec<Parameter>,
+    /// Hash of the parameters that it works with.
+    pub params_hash: String,
+    /// Hash of the parameters that it refused, and why.
+    pub refusal: Option<(String, String)>,
 }
 
 impl InstanceView {
@@ -109,7 +115,16 @@ impl InstanceView {
             cpu: 0.0,
             rss_bytes: 0,
             stats: None,
+            parameters: Vec::new(),
+            params_hash: String::new(),
+            refusal: None,
         }
+    }
+
+    /// Names of the parameters that it declared live.
+    pub fn live_params(&self) -> BTreeSet<String> {
+        let live = self.parameters.iter().filter(|parameter| parameter.live);
+        live.map(|parameter| parameter.name.clone()).collect()
     }
 }
 
@@ -149,11 +164,14 @@ impl Board {
             return;
         };
         let before = (view.phase, view.pid, view.revision, view.restarts);
-        let reason = std::mem::take(&mut view.reason);
-        view.reason.clone_from(&reason);
+        let words = |view: &InstanceView| {
+            let params = (view.params_hash.clone(), view.refusal.clone());
+            (view.reason.clone(), view.parameters.len(), params)
+        };
+        let words_before = words(view);
         change(view);
         let after = (view.phase, view.pid, view.revision, view.restarts);
-        let changed = before != after || reason != view.reason;
+        let changed = before != after || words_before != words(view);
         drop(views);
         if changed {
             self.bump();
@@ -188,7 +206,7 @@ impl Board {
             .collect()
     }
 
-    /// Changes whenever a phase, process, reason or revision does.
+    /// Changes whenever a phase, process, reason, revision or set of parameters does.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

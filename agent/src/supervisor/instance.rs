@@ -18,6 +18,7 @@ use super::{
     Phase, Shared,
     exit::{Exit, OomWatch},
     launch::{self, Launched},
+    params::{Keeper, Known},
     policy::{Next, Policy},
     process, records,
 };
@@ -49,7 +50,11 @@ enum Outcome {
 /// Owns an instance.
 pub(super) struct Life {
     shared: Arc<Shared>,
+    /// What has to run; changes while it does.
+    desired: watch::Receiver<Arc<Instance>>,
+    /// What the present process was started with.
     instance: Instance,
+    known: Known,
     name: Arc<str>,
     hash: String,
     stop: watch::Receiver<Option<Duration>>,
@@ -62,15 +67,18 @@ pub(super) struct Life {
 impl Life {
     pub(super) fn new(
         shared: Arc<Shared>,
-        instance: Instance,
+        desired: watch::Receiver<Arc<Instance>>,
         hash: String,
         stop: watch::Receiver<Option<Duration>>,
         gone: Arc<AtomicBool>,
     ) -> Self {
+        let instance = Instance::clone(&desired.borrow());
         Self {
             shared,
             name: Arc::from(instance.id.as_str()),
+            desired,
             instance,
+            known: Known::default(),
             hash,
             stop,
             gone,
@@ -111,6 +119,8 @@ impl Life {
     }
 
     async fn one_run(&mut self) -> Outcome {
+        self.instance = self.known.start_with(&self.desired.borrow().clone());
+        let has = self.instance.params_hash();
         let launched = match launch::launch(&self.shared, &self.instance) {
             Ok(launched) => launched,
             Err(error) => return Outcome::CanNotStart(error.to_string()),
@@ -134,13 +144,16 @@ impl Life {
             view.stats = None;
             view.pid = pid;
             view.started_unix_ms = unix_ms();
+            view.params_hash.clone_from(&has);
         });
         let tail = Tail::default();
         let captures = self.capture(&mut child, &tail);
         let oom = OomWatch::new(pid);
         let watcher = tokio::spawn(node::watch(socket.clone(), self.on_update()));
+        let keeper = tokio::spawn(self.keeper(&socket, has).run());
         let (status, stopped) = self.wait(&mut child, pid, &socket).await;
         watcher.abort();
+        keeper.abort();
         // Children of the node that outlived it.
         process::signal_group(pid, Signal::KILL);
         for capture in captures {
@@ -161,6 +174,16 @@ impl Life {
             return Outcome::Stopped;
         }
         Outcome::Exited(exit, uptime)
+    }
+
+    fn keeper(&self, socket: &std::path::Path, has: String) -> Keeper {
+        Keeper {
+            shared: Arc::clone(&self.shared),
+            socket: socket.to_owned(),
+            known: self.known.clone(),
+            desired: self.desired.clone(),
+            has,
+        }
     }
 
     /// Waits for the process's end, its own or the requested one.
@@ -212,6 +235,7 @@ impl Life {
             board.update(&name, |view| {
                 view.announced = true;
                 view.stats = update.stats;
+                view.parameters = update.parameters;
                 match (view.phase, update.phase) {
                     (Phase::Starting, NodePhase::Ready) => {
                         view.phase = Phase::Ready;

@@ -34,6 +34,7 @@ pub(crate) fn command(node: &str, words: &[&str]) -> Instance {
         }],
         broker: None,
         restart: Default::default(),
+        overrides: Default::default(),
         stop_grace_ms: 2000,
     }
 }

@@ -133,6 +133,7 @@ fn system(view: &SystemView, paint: Paint) {
     field(paint, "Views", &view.views.join(", "));
     heading(paint, "Nodes");
     nodes(&view.nodes, paint);
+    overrides(view, paint);
     if !view.links.is_empty() {
         heading(paint, "Links");
         links(&view.links, &view.instances, paint);
@@ -182,6 +183,29 @@ fn nodes(nodes: &[NodeView], paint: Paint) {
         ]);
     }
     print_table(&table, paint);
+}
+
+/// What was set while the system runs.
+fn overrides(view: &SystemView, paint: Paint) {
+    let mut table = Table::new(vec!["NODE", "PARAMETER", "VALUE", "MANIFEST", "UNTIL"]);
+    for (node, set) in view.overrides() {
+        let manifest = node.params.get(&set.name).map(ToString::to_string);
+        let declared = || {
+            let parameter = node.parameters.iter().find(|one| one.name == set.name)?;
+            (!parameter.default.is_null()).then(|| format!("{} (default)", parameter.default))
+        };
+        table.push(cells![
+            node.name.as_str(),
+            set.name.as_str(),
+            set.value.to_string(),
+            manifest.or_else(declared).unwrap_or_else(|| "-".to_owned()),
+            set.until(),
+        ]);
+    }
+    if view.overrides().next().is_some() {
+        heading(paint, "Parameters that were set");
+        print_table(&table, paint);
+    }
 }
 
 /// The links with what flows over them now, all devices together.

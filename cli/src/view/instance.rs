@@ -38,6 +38,10 @@ pub(crate) struct InstanceView {
     pub(crate) frames: u64,
     pub(crate) errors: u64,
     pub(crate) condition: String,
+    /// Names the parameters that it works with.
+    pub(crate) params_hash: String,
+    /// Why it did not take newer ones; empty otherwise.
+    pub(crate) params_refusal: String,
     pub(crate) inputs: Vec<InputView>,
     pub(crate) outputs: Vec<OutputView>,
     #[serde(skip)]
@@ -92,6 +96,7 @@ impl From<v1::InstanceStatus> for InstanceView {
     fn from(status: v1::InstanceStatus) -> Self {
         let phase = phase_name(status.phase());
         let stats = status.stats.unwrap_or_default();
+        let params = status.params.unwrap_or_default();
         Self {
             phase,
             id: status.id,
@@ -113,6 +118,8 @@ impl From<v1::InstanceStatus> for InstanceView {
             frames: stats.frames,
             errors: stats.errors,
             condition: stats.condition,
+            params_hash: params.hash,
+            params_refusal: params.refusal,
             inputs: stats.inputs.into_iter().map(InputView::from).collect(),
             outputs: stats.outputs.into_iter().map(OutputView::from).collect(),
             started_unix_ms: status.started_unix_ms,
@@ -211,11 +218,13 @@ impl InstanceView {
     }
 
     /// The reason it is not ready, or the problem it lives with.
-    pub(crate) fn words(&self) -> &str {
-        if self.reason.is_empty() {
-            &self.condition
+    pub(crate) fn words(&self) -> String {
+        if !self.reason.is_empty() {
+            self.reason.clone()
+        } else if self.params_refusal.is_empty() {
+            self.condition.clone()
         } else {
-            &self.reason
+            format!("refused new parameters: {}", self.params_refusal)
         }
     }
 

@@ -39,7 +39,19 @@ pub(crate) struct PlanView {
     pub(crate) nodes: Vec<NodeChangeView>,
     pub(crate) links: Vec<LinkChangeView>,
     pub(crate) devices: Vec<DevicePlanView>,
+    pub(crate) overrides: Vec<OverrideChangeView>,
     pub(crate) manifest_diff: String,
+}
+
+/// What becomes of a parameter that was set.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct OverrideChangeView {
+    pub(crate) node: String,
+    pub(crate) name: String,
+    pub(crate) value: serde_json::Value,
+    /// keep | remove
+    pub(crate) action: &'static str,
+    pub(crate) reason: String,
 }
 
 /// What happens to a node.
@@ -76,6 +88,13 @@ pub(crate) struct InstanceChangeView {
     /// keep | start | restart | stop
     pub(crate) action: &'static str,
     pub(crate) reason: String,
+}
+
+impl InstanceChangeView {
+    /// It runs on with other parameters.
+    fn takes_params(&self) -> bool {
+        self.action == "keep" && !self.reason.is_empty()
+    }
 }
 
 impl ApplyView {
@@ -131,8 +150,39 @@ impl From<v1::Plan> for PlanView {
             nodes: plan.nodes.into_iter().map(NodeChangeView::from).collect(),
             links: plan.links.into_iter().map(LinkChangeView::from).collect(),
             devices: plan.devices.into_iter().map(DevicePlanView::from).collect(),
+            overrides: plan
+                .overrides
+                .into_iter()
+                .map(OverrideChangeView::from)
+                .collect(),
             manifest_diff: plan.manifest_diff,
         }
+    }
+}
+
+impl From<v1::OverrideChange> for OverrideChangeView {
+    fn from(change: v1::OverrideChange) -> Self {
+        Self {
+            action: action_name(change.action()),
+            value: super::params::json(&change.value_json),
+            node: change.node,
+            name: change.name,
+            reason: change.reason,
+        }
+    }
+}
+
+impl OverrideChangeView {
+    fn line(&self, paint: Paint) -> String {
+        let what = if self.action == "keep" { "kept" } else { "dropped" };
+        format!(
+            "    {} override {}.{}={} {what}  {}",
+            mark(self.action, paint),
+            self.node,
+            self.name,
+            self.value,
+            paint.dim(&self.reason)
+        )
     }
 }
 
@@ -230,6 +280,13 @@ impl PlanView {
                 device_lines(device, lines, paint);
             },
         );
+        section(
+            &mut lines,
+            paint,
+            "parameters that were set",
+            self.overrides.iter(),
+            |change, lines| lines.push(change.line(paint)),
+        );
         if with_diff && !self.manifest_diff.trim().is_empty() {
             lines.push(format!("  {}", paint.bold("manifest")));
             lines.extend(
@@ -250,12 +307,20 @@ impl PlanView {
                 .filter(|change| change.action == action)
                 .count()
         };
+        let live = self
+            .devices
+            .iter()
+            .flat_map(|device| &device.instances)
+            .filter(|change| change.takes_params())
+            .count();
+        let live = (live > 0).then(|| format!("{live} to change as it runs"));
         let parts: Vec<String> = ["start", "restart", "stop"]
             .into_iter()
             .filter_map(|action| match count(action) {
                 0 => None,
                 count => Some(format!("{count} to {action}")),
             })
+            .chain(live)
             .collect();
         let devices = match self.devices.len() {
             0 => return "no device matches the selector".to_owned(),
@@ -293,10 +358,15 @@ fn device_lines(device: &DevicePlanView, lines: &mut Vec<String>, paint: Paint) 
     lines.push(format!("    {}{state}", device.device));
     let mut kept = 0;
     for change in &device.instances {
-        if change.action == "keep" {
+        if change.action == "keep" && !change.takes_params() {
             kept += 1;
             continue;
         }
+        let what = if change.takes_params() {
+            "change as it runs"
+        } else {
+            change.action
+        };
         let why = if change.reason.is_empty() {
             String::new()
         } else {
@@ -304,8 +374,8 @@ fn device_lines(device: &DevicePlanView, lines: &mut Vec<String>, paint: Paint) 
         };
         let sign = mark(change.action, paint);
         lines.push(format!(
-            "      {sign} {} {}{why}",
-            change.action, change.instance
+            "      {sign} {what} {}{why}",
+            change.instance
         ));
     }
     if kept > 0 {

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use edgeflow_proto::v1;
 use serde::Serialize;
 
-use super::{instance::InstanceView, sorted};
+use super::{
+    instance::InstanceView,
+    params::{OverrideView, ParameterView},
+    sorted,
+};
 use crate::output::{
     Row,
     colour::Style,
@@ -52,6 +56,10 @@ pub(crate) struct NodeView {
     pub(crate) inputs: Vec<String>,
     pub(crate) outputs: Vec<String>,
     pub(crate) params: serde_json::Value,
+    /// What can be set, as far as it is known.
+    pub(crate) parameters: Vec<ParameterView>,
+    /// What was set since the last apply, or durably.
+    pub(crate) overrides: Vec<OverrideView>,
 }
 
 /// A link as planned.
@@ -121,6 +129,8 @@ impl From<v1::NodeInfo> for NodeView {
             inputs: node.inputs,
             outputs: node.outputs,
             params: serde_json::from_str(&node.params_json).unwrap_or_default(),
+            parameters: node.parameters.into_iter().map(Into::into).collect(),
+            overrides: node.overrides.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -173,6 +183,12 @@ impl SystemView {
         }
     }
 
+    /// Nodes with a parameter that was set, and the parameter.
+    pub(crate) fn overrides(&self) -> impl Iterator<Item = (&NodeView, &OverrideView)> {
+        let nodes = self.nodes.iter();
+        nodes.flat_map(|node| node.overrides.iter().map(move |set| (node, set)))
+    }
+
     /// `3/4`.
     pub(crate) fn ready_text(&self) -> String {
         format!("{}/{}", self.instances_ready, self.instances_desired)
@@ -187,7 +203,7 @@ impl Row for SystemView {
     fn header(wide: bool) -> Vec<&'static str> {
         let mut header = vec!["SYSTEM", "PHASE", "READY", "DEVICES", "REVISION", "UPDATED"];
         if wide {
-            header.extend(["NODES", "LINKS", "SELECTOR"]);
+            header.extend(["NODES", "LINKS", "SET", "SELECTOR"]);
         }
         header.push("MESSAGE");
         header
@@ -211,6 +227,7 @@ impl Row for SystemView {
             cells.extend([
                 Cell::from(self.nodes.len().to_string()),
                 self.links.len().to_string().into(),
+                self.overrides().count().to_string().into(),
                 selector.into(),
             ]);
         }

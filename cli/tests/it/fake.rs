@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) applied: Vec<v1::ApplySystemRequest>,
     pub(crate) labelled: Vec<v1::SetDeviceLabelsRequest>,
     pub(crate) deleted: Vec<String>,
+    pub(crate) set: Vec<v1::SetParamsRequest>,
+    pub(crate) set_answer: v1::SetParamsResponse,
 }
 
 /// A running fake and a home whose environment points to it.
@@ -203,6 +205,14 @@ impl ControlService for Service {
         Ok(Response::new(
             self.state().apply.clone().unwrap_or_default(),
         ))
+    }
+
+    async fn set_params(
+        &self,
+        request: Request<v1::SetParamsRequest>,
+    ) -> Reply<v1::SetParamsResponse> {
+        self.state().set.push(request.into_inner());
+        Ok(Response::new(self.state().set_answer.clone()))
     }
 
     async fn get_device(

@@ -2,7 +2,7 @@
 
 use crate::run::Home;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "apply",
     "plan",
     "get",
@@ -12,6 +12,7 @@ const COMMANDS: [&str; 17] = [
     "delete",
     "history",
     "rollback",
+    "set",
     "token",
     "label",
     "local",
@@ -79,6 +80,8 @@ fn usage_errors_are_2() {
         &["delete", "system"],
         &["label", "device", "pi"],
         &["apply"],
+        &["set", "entrance", "detect"],
+        &["set", "entrance", "detect", "threshold"],
         &["apply", "missing.yaml"],
         &["get", "systems", "-l", "a=b"],
         &["--server", "http://192.0.2.1:7080", "get", "systems"],

@@ -13,4 +13,5 @@ mod fake;
 mod help;
 mod lists;
 mod run;
+mod set;
 mod unreachable;

@@ -164,6 +164,13 @@ impl ControlService for Control {
         answer(result)
     }
 
+    async fn set_params(
+        &self,
+        request: Request<v1::SetParamsRequest>,
+    ) -> Answer<v1::SetParamsResponse> {
+        answer(self.app.service.set_params(request.into_inner()).await)
+    }
+
     async fn get_device(
         &self,
         request: Request<v1::GetDeviceRequest>,

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use edgeflow_proto::v1::{self, ChangeAction};
 use edgeflow_spec::{
     Assignment, System,
-    plan::{Action, diff, diff_assignments, manifest_diff},
+    plan::{Action, diff, diff_assignments_with, manifest_diff},
     problem::Problem,
 };
 
-use super::{SystemState, World, assignments::render_device};
-use crate::fleet::Fleet;
+use super::{SystemState, World, assignments::render_device, params::carry};
+use crate::fleet::{Fleet, Live};
 
 /// A plan, and warnings that only the devices show.
 pub(super) struct Planned {
@@ -25,6 +25,7 @@ pub(super) fn plan(fleet: &Fleet, before: &World, after: &World, name: &str) -> 
     let spec = |system: &SystemState| -> System { system.spec.clone() };
     let changes = diff(old.map(|s| &s.spec), new.map(|s| spec(s)).as_ref());
     let (devices, missing_labels) = device_plans(fleet, before, after, name);
+    let overrides = old.zip(new).map(|(old, new)| carry(old, &new.spec).1);
     let text = |system: Option<&std::sync::Arc<SystemState>>| {
         system.map(|s| s.row.manifest.clone()).unwrap_or_default()
     };
@@ -51,6 +52,7 @@ pub(super) fn plan(fleet: &Fleet, before: &World, after: &World, name: &str) -> 
             .collect(),
         devices,
         manifest_diff: manifest_diff(&text(old), &text(new)),
+        overrides: overrides.unwrap_or_default(),
     };
     Planned {
         plan,
@@ -87,14 +89,16 @@ fn device_plans(
                 ));
             }
         }
-        let instances = diff_assignments(
+        let live = fleet.live(id);
+        let instances = diff_assignments_with(
             &only(&device.desired, name),
             &only(&rendered.assignment, name),
+            |instance| declared_live(&live, &instance.id),
         );
         devices.push(v1::DevicePlan {
             device_id: id.clone(),
             device_name: device.row.name.clone(),
-            online: fleet.live(id).online,
+            online: live.online,
             instances: instances
                 .into_iter()
                 .map(|change| v1::InstanceChange {
@@ -107,6 +111,17 @@ fn device_plans(
     }
     devices.sort_by(|left, right| left.device_name.cmp(&right.device_name));
     (devices, missing_labels.into_iter().collect())
+}
+
+/// What a running instance declared live.
+fn declared_live(live: &Live, instance: &str) -> BTreeSet<String> {
+    let instances = live.status.iter().flat_map(|status| &status.instances);
+    instances
+        .filter(|one| one.id == instance)
+        .flat_map(|one| &one.parameters)
+        .filter(|parameter| parameter.live)
+        .map(|parameter| parameter.name.clone())
+        .collect()
 }
 
 /// A problem as clients get it.

@@ -2,8 +2,9 @@
 //! ready only when it reports the generation it has to run.
 
 use edgeflow_proto::v1::{self, InstancePhase, SystemPhase};
+use edgeflow_spec::assignment::Instance;
 
-use super::{DeviceState, SystemState, devices::placed};
+use super::{DeviceState, SystemState, devices::placed, params};
 use crate::fleet::Live;
 
 /// Instances that one status lists.
@@ -94,7 +95,8 @@ fn share(system: &SystemState, device: &DeviceState, live: &Live) -> DeviceShare
         .filter(|wanted| {
             instances
                 .iter()
-                .any(|instance| instance.id == wanted.id && is_ready(instance))
+                .find(|instance| instance.id == wanted.id)
+                .is_some_and(|instance| is_ready(instance) && is_up_to_date(wanted, instance))
         })
         .count();
     let failure = failure(system, device, live, &instances);
@@ -141,6 +143,11 @@ fn is_ready(instance: &v1::InstanceStatus) -> bool {
     }
 }
 
+/// A node that runs works with the parameters that it should.
+fn is_up_to_date(wanted: &Instance, instance: &v1::InstanceStatus) -> bool {
+    instance.phase() != InstancePhase::Ready || params::has_params(wanted, instance)
+}
+
 fn failure(
     system: &SystemState,
     device: &DeviceState,
@@ -154,6 +161,15 @@ fn failure(
         && refusal.generation == device.assignment.generation
     {
         return Some(format!("{}: {}", device.row.name, refusal.message));
+    }
+    for wanted in device.instances_of(&system.row.name) {
+        let found = instances.iter().find(|instance| instance.id == wanted.id);
+        if let Some(reason) = found.and_then(|found| params::refusal(wanted, found)) {
+            let (node, place) = (&wanted.node, &device.row.name);
+            return Some(format!(
+                "{node} on {place} refused its new parameters: {reason}"
+            ));
+        }
     }
     let bad = instances.iter().find(|instance| {
         instance.revision == system.row.revision
@@ -178,7 +194,11 @@ fn failure(
 fn not_ready(device: &DeviceState, system: &str, instances: &[v1::InstanceStatus]) -> String {
     for wanted in device.instances_of(system) {
         match instances.iter().find(|instance| instance.id == wanted.id) {
-            Some(instance) if is_ready(instance) => {}
+            Some(instance) if is_ready(instance) => {
+                if !is_up_to_date(wanted, instance) {
+                    return format!("{} has not taken its new parameters yet", wanted.node);
+                }
+            }
             Some(instance) if instance.reason.is_empty() => {
                 return format!("{} is {}", instance.node, phase_word(instance.phase()));
             }

@@ -7,14 +7,14 @@ use edgeflow_spec::{System, assignment::Program, problem::Problem};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Mutation, Service, ServiceError, SystemState, World,
+    Mutation, Service, ServiceError, SystemState, World, params,
     plan::{self, problem_message, qos_word},
     status::system_status,
 };
 use crate::{
     clock::now_ms,
     pki::hex,
-    store::{EventRow, SystemRow},
+    store::{EventRow, OverrideRow, SystemRow},
 };
 
 /// Systems that may exist.
@@ -58,7 +58,7 @@ impl From<String> for Etag {
 }
 
 impl Etag {
-    fn check(&self, name: &str, current: Option<&Arc<SystemState>>) -> Result<(), ServiceError> {
+    pub(super) fn check(&self, name: &str, current: Option<&Arc<SystemState>>) -> Result<(), ServiceError> {
         match (self, current) {
             (Self::Any, _) => Ok(()),
             (Self::Exactly(etag), Some(system)) if *etag == system.row.etag => Ok(()),
@@ -159,9 +159,11 @@ impl Service {
             )));
         }
         let mut problems: Vec<_> = warnings.into_iter().map(problem_message).collect();
+        let kept = current.map(|system| params::carry(system, &spec).0);
+        let kept = kept.unwrap_or_default();
         let outcome = match current {
             None => ApplyOutcome::Created,
-            Some(current) if current.spec == spec => ApplyOutcome::Unchanged,
+            Some(current) if current.spec == spec && current.set == kept => ApplyOutcome::Unchanged,
             Some(_) => ApplyOutcome::Updated,
         };
         if outcome == ApplyOutcome::Unchanged {
@@ -174,8 +176,12 @@ impl Service {
                 dry_run: request.dry_run,
             });
         }
-        let row = next_row(&name, current, request.manifest);
-        let state = Arc::new(SystemState { row, spec });
+        let state = match current {
+            // Only overrides go.
+            Some(current) if current.spec == spec => touched(current, kept),
+            _ => SystemState::new(next_row(&name, current, request.manifest), spec, kept),
+        };
+        let state = Arc::new(state);
         let mut after = World::clone(&before);
         after.systems.insert(name.clone(), Arc::clone(&state));
         let planned = plan::plan(&self.fleet, &before, &after, &name);
@@ -266,8 +272,13 @@ impl Service {
             .values()
             .filter(|device| system.matches(device))
             .map(|device| (&**device, self.fleet.live(&device.row.id)));
-        let status = system_status(system, matching);
+        let mut status = system_status(system, matching);
         let spec = &system.spec;
+        let nodes = nodes(system, &status.instances);
+        // Once for each node is enough.
+        for instance in &mut status.instances {
+            instance.parameters.clear();
+        }
         v1::System {
             name: system.row.name.clone(),
             labels: spec.metadata.labels.clone().into_iter().collect(),
@@ -276,7 +287,7 @@ impl Service {
             manifest: system.row.manifest.clone(),
             created_unix_ms: system.row.created_ms,
             updated_unix_ms: system.row.updated_ms,
-            nodes: nodes(spec),
+            nodes,
             links: links(spec),
             views: spec.views.clone(),
             status: Some(status),
@@ -293,7 +304,13 @@ impl Mutation<'_> {
     ) -> Result<(), ServiceError> {
         let name = &state.row.name;
         let mut devices = self.world.devices_of(name);
-        self.write.put_system(&state.row, cause).await?;
+        let current = self.world.systems.get(name);
+        if current.is_some_and(|current| current.row.revision == state.row.revision) {
+            self.write.touch_system(&state.row).await?;
+        } else {
+            self.write.put_system(&state.row, cause).await?;
+        }
+        self.write.put_overrides(name, &state.set).await?;
         self.world.systems.insert(name.clone(), Arc::clone(state));
         devices.extend(self.world.devices_of(name));
         let devices: Vec<String> = devices.into_iter().collect();
@@ -308,6 +325,27 @@ impl Mutation<'_> {
     }
 }
 
+/// The same revision with other overrides.
+pub(super) fn touched(current: &SystemState, set: Vec<OverrideRow>) -> SystemState {
+    let now_ms = now_ms();
+    let mut digest = Sha256::new();
+    digest.update(current.row.etag.as_bytes());
+    digest.update(now_ms.to_le_bytes());
+    for row in &set {
+        digest.update(format!("{} {} {}", row.node, row.name, row.value));
+    }
+    let row = SystemRow {
+        etag: etag(current.row.revision, digest),
+        updated_ms: now_ms,
+        ..current.row.clone()
+    };
+    SystemState::new(row, current.spec.clone(), set)
+}
+
+fn etag(revision: u64, digest: Sha256) -> String {
+    format!("{revision}-{}", &hex(&digest.finalize())[..12])
+}
+
 fn next_row(name: &str, current: Option<&Arc<SystemState>>, manifest: String) -> SystemRow {
     let now_ms = now_ms();
     let revision = current.map_or(1, |system| system.row.revision + 1);
@@ -320,17 +358,25 @@ fn next_row(name: &str, current: Option<&Arc<SystemState>>, manifest: String) ->
     SystemRow {
         name: name.to_owned(),
         revision,
-        etag: format!("{revision}-{}", &hex(&digest.finalize())[..12]),
+        etag: etag(revision, digest),
         manifest,
         created_ms,
         updated_ms: now_ms,
     }
 }
 
-fn nodes(spec: &System) -> Vec<v1::NodeInfo> {
-    spec.nodes
-        .iter()
+fn nodes(system: &SystemState, instances: &[v1::InstanceStatus]) -> Vec<v1::NodeInfo> {
+    let nodes = system.spec.nodes.iter();
+    nodes
         .map(|(name, node)| {
+            let declared = match node.builtin() {
+                Some(builtin) => builtin.parameters().into_iter().map(Into::into).collect(),
+                None => instances
+                    .iter()
+                    .find(|one| one.node == *name && !one.parameters.is_empty())
+                    .map(|one| one.parameters.clone())
+                    .unwrap_or_default(),
+            };
             let (uses, run) = match &node.program {
                 Program::Builtin(name) => (name.clone(), Vec::new()),
                 Program::Command(command) => (String::new(), command.clone()),
@@ -343,6 +389,8 @@ fn nodes(spec: &System) -> Vec<v1::NodeInfo> {
                 inputs: node.input_ports(),
                 outputs: node.output_ports(),
                 params_json: serde_json::to_string(&node.with).unwrap_or_default(),
+                parameters: declared,
+                overrides: params::override_messages(&system.set, name),
             }
         })
         .collect()
@@ -386,7 +434,7 @@ fn label_warning(message: String) -> v1::Problem {
     }
 }
 
-fn system_event(name: &str, reason: &str, message: String) -> EventRow {
+pub(super) fn system_event(name: &str, reason: &str, message: String) -> EventRow {
     EventRow {
         severity: "info".to_owned(),
         reason: reason.to_owned(),

@@ -10,10 +10,12 @@ use edgeflow_proto::v1;
 use edgeflow_spec::{
     Assignment, System,
     device::{DevicePlace, Facts},
+    params::Overrides,
     render::PlacedSystem,
 };
 
-use crate::store::{AssignmentRow, DeviceRow, Store, StoreError, SystemRow};
+use super::params::by_node;
+use crate::store::{AssignmentRow, DeviceRow, OverrideRow, Store, StoreError, SystemRow};
 
 /// Every system and device.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,9 @@ pub struct SystemState {
     pub row: SystemRow,
     /// As parsed.
     pub spec: System,
+    /// Parameters that were set since, by node and name.
+    pub set: Vec<OverrideRow>,
+    overrides: Overrides,
 }
 
 /// A device with its desired state.
@@ -49,6 +54,16 @@ pub struct DeviceState {
 }
 
 impl SystemState {
+    /// A system with what was set on it.
+    pub fn new(row: SystemRow, spec: System, set: Vec<OverrideRow>) -> Self {
+        Self {
+            overrides: by_node(&set),
+            row,
+            spec,
+            set,
+        }
+    }
+
     /// Whether a device has to run the system.
     pub fn matches(&self, device: &DeviceState) -> bool {
         self.spec.devices.matches(&device.place.labels)
@@ -59,6 +74,7 @@ impl SystemState {
         PlacedSystem {
             system: &self.spec,
             revision: self.row.revision,
+            overrides: Some(&self.overrides),
         }
     }
 }
@@ -115,15 +131,17 @@ impl World {
     /// Reads everything.
     pub async fn load(store: &Store) -> Result<Self, StoreError> {
         let mut world = Self::default();
+        let mut overrides = store.overrides().await?;
         for row in store.systems().await? {
             // It was valid when it was stored. A version that no longer reads it must not start
             // and stop what runs.
             let spec = edgeflow_spec::parse(&row.name, &row.manifest)
                 .map_err(|_| StoreError::Damaged("manifest"))?
                 .system;
-            world
-                .systems
-                .insert(row.name.clone(), Arc::new(SystemState { row, spec }));
+            let set = overrides.remove(&row.name).unwrap_or_default();
+            let name = row.name.clone();
+            let state = Arc::new(SystemState::new(row, spec, set));
+            world.systems.insert(name, state);
         }
         let mut devices: BTreeMap<String, DeviceState> = store
             .devices()

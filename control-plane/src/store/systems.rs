@@ -135,6 +135,19 @@ impl Write {
         Ok(())
     }
 
+    /// Notes that a system has changed without a new revision.
+    pub async fn touch_system(&mut self, system: &SystemRow) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE systems SET etag = ?, updated_ms = ? WHERE name = ?",
+            system.etag,
+            system.updated_ms,
+            system.name
+        )
+        .execute(&mut *self.0)
+        .await?;
+        Ok(())
+    }
+
     /// Removes a system with its revisions.
     pub async fn delete_system(&mut self, name: &str) -> Result<(), StoreError> {
         sqlx::query!("DELETE FROM systems WHERE name = ?", name)

@@ -77,6 +77,11 @@ impl TestCard {
         })
     }
 
+    /// JPEG quality of the pictures from now on, 1 to 100.
+    pub fn set_quality(&mut self, quality: u8) {
+        self.quality = quality.clamp(1, 100);
+    }
+
     /// The JPEG of picture `number` at a time in milliseconds since 1970, shown as UTC.
     pub fn jpeg(&mut self, number: u64, unix_ms: i64) -> Result<Vec<u8>, PatternError> {
         self.draw(number, unix_ms);

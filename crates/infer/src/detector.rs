@@ -204,6 +204,12 @@ impl Detector {
         self.shape.labels
     }
 
+    /// Lowest score and largest overlap from the next picture on, as in [`Options`].
+    pub fn set_limits(&mut self, threshold: f32, iou: f32) {
+        self.options.threshold = threshold;
+        self.options.iou = iou;
+    }
+
     /// Finds objects in a JPEG.
     pub fn detect_jpeg(&mut self, jpeg: &[u8]) -> Result<&[Detection], DetectorError> {
         let start = Instant::now();

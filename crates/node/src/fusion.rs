@@ -8,7 +8,7 @@ use std::time::Duration;
 use edgeflow_stream::Frame;
 use serde::de::DeserializeOwned;
 
-use crate::{Context, NodeError, Outputs};
+use crate::{Context, NodeError, Outputs, Parameter};
 
 pub(crate) mod matcher;
 
@@ -16,6 +16,11 @@ pub(crate) mod matcher;
 pub trait FusedNode: Sized {
     /// The type of `with:` in system.yaml; [`crate::NoParams`] for a node without parameters.
     type Params: DeserializeOwned;
+
+    /// What may stand under `with:`; see [`crate::Node::parameters`].
+    fn parameters() -> Vec<Parameter> {
+        Vec::new()
+    }
 
     /// Runs once before the first frame. An error ends the process with exit code 1.
     fn setup(ctx: &mut Context, params: Self::Params) -> Result<Self, NodeError>;
@@ -29,6 +34,13 @@ pub trait FusedNode: Sized {
     /// Runs for a frame that tells of a failure upstream. The default passes it on to every output.
     fn process_error(&mut self, input: crate::Input, out: &mut Outputs) -> Result<(), NodeError> {
         out.send_to_all(&input.frame)
+    }
+
+    /// Takes new parameters while the node runs; see [`crate::Node::params_changed`]. How frames are
+    /// joined does not change.
+    fn params_changed(&mut self, params: Self::Params) -> Result<(), NodeError> {
+        let _ = params;
+        Err(NodeError::new("the node takes no parameters while it runs"))
     }
 
     /// Runs once after the last set when the node is stopped, not when it fails or is killed.

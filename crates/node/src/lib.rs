@@ -35,6 +35,7 @@ mod runner;
 mod stop;
 pub mod testing;
 
+pub use edgeflow_spec::params::Parameter;
 pub use edgeflow_stream::meta::{DETECTIONS, MetaError};
 pub use edgeflow_stream::{Codec, Detection, Frame, Header, Kind, Meta, clock};
 pub use serde;

@@ -6,12 +6,19 @@ use std::time::Duration;
 use edgeflow_stream::Frame;
 use serde::de::DeserializeOwned;
 
-use crate::{Context, NodeError, Outputs};
+use crate::{Context, NodeError, Outputs, Parameter};
 
 /// A node that is fed with frames: a transformer when it has outputs, a sink when not.
 pub trait Node: Sized {
     /// The type of `with:` in system.yaml; [`crate::NoParams`] for a node without parameters.
     type Params: DeserializeOwned;
+
+    /// What may stand under `with:`: type, range, default, and whether a running node takes a new
+    /// value. Values are checked against it before they reach the node, here and on the control
+    /// plane; what is not declared is checked by [`Self::Params`] alone.
+    fn parameters() -> Vec<Parameter> {
+        Vec::new()
+    }
 
     /// Runs once before the first frame: open files, load models. An error ends the process with
     /// exit code 1 and reaches the user.
@@ -25,6 +32,14 @@ pub trait Node: Sized {
         out.send_to_all(&input.frame)
     }
 
+    /// Takes new parameters while the node runs, all of them, between two rounds of its loop. Called
+    /// when a [live](Parameter::live) one has changed. An error is shown to the person who made the
+    /// change; the node then has to go on with its old values.
+    fn params_changed(&mut self, params: Self::Params) -> Result<(), NodeError> {
+        let _ = params;
+        Err(NodeError::new("the node takes no parameters while it runs"))
+    }
+
     /// Runs once after the last frame when the node is stopped, not when it fails or is killed.
     fn teardown(&mut self) {}
 }
@@ -33,6 +48,13 @@ pub trait Node: Sized {
 pub trait Source: Sized {
     /// The type of `with:` in system.yaml; [`crate::NoParams`] for a node without parameters.
     type Params: DeserializeOwned;
+
+    /// What may stand under `with:`: type, range, default, and whether a running node takes a new
+    /// value. Values are checked against it before they reach the node, here and on the control
+    /// plane; what is not declared is checked by [`Self::Params`] alone.
+    fn parameters() -> Vec<Parameter> {
+        Vec::new()
+    }
 
     /// Runs once before the first frame. An error ends the process with exit code 1.
     fn setup(ctx: &mut Context, params: Self::Params) -> Result<Self, NodeError>;
@@ -46,6 +68,14 @@ pub trait Source: Sized {
     /// Sends the next frame. It may block for a moment (a camera); for longer it should watch
     /// [`Context::stop`].
     fn produce(&mut self, out: &mut Outputs) -> Result<Step, NodeError>;
+
+    /// Takes new parameters while the node runs, all of them, between two rounds of its loop. Called
+    /// when a [live](Parameter::live) one has changed. An error is shown to the person who made the
+    /// change; the node then has to go on with its old values.
+    fn params_changed(&mut self, params: Self::Params) -> Result<(), NodeError> {
+        let _ = params;
+        Err(NodeError::new("the node takes no parameters while it runs"))
+    }
 
     /// Runs once after the last frame when the node is stopped, not when it fails or is killed.
     fn teardown(&mut self) {}

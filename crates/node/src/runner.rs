@@ -9,21 +9,25 @@ use std::time::{Duration, Instant};
 use edgeflow_proto::v1::NodeState;
 use edgeflow_spec::instance_config::{INSTANCE_ENV, InstanceConfig};
 use edgeflow_stream::{Codec, Frame, Held, Kind, Received, Subscriber, broker};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::{
-    Condition, Context, FusedNode, Input, Node, NodeError, Outputs, Source, Step, Stop,
-    parse_params,
+    Condition, Context, FusedNode, Input, Node, NodeError, Outputs, Parameter, Source, Step, Stop,
+    parse_params, stop::Woken,
 };
 
 mod chain;
 mod control;
 mod fused;
+mod inbox;
 mod links;
 mod pace;
 mod repeats;
 mod status;
 
 use chain::Chain;
+use inbox::Inbox;
 use pace::Pace;
 use repeats::Repeats;
 use status::Status;
@@ -73,7 +77,7 @@ enum RunError {
 /// error, which is on standard error then; 101 after a panic.
 pub fn run_node<N: Node>() -> ExitCode {
     run(|session| {
-        let params = session.params()?;
+        let params = session.params(N::parameters())?;
         let node = session.set_up(|ctx| N::setup(ctx, params))?;
         session.node_loop(node)
     })
@@ -83,7 +87,7 @@ pub fn run_node<N: Node>() -> ExitCode {
 /// [`run_node`].
 pub fn run_source<S: Source>() -> ExitCode {
     run(|session| {
-        let params = session.params()?;
+        let params = session.params(S::parameters())?;
         let source = session.set_up(|ctx| S::setup(ctx, params))?;
         session.source_loop(source)
     })
@@ -92,7 +96,7 @@ pub fn run_source<S: Source>() -> ExitCode {
 /// Runs a [`FusedNode`] as this process, until it is stopped. Exit codes as for [`run_node`].
 pub fn run_fused<N: FusedNode>() -> ExitCode {
     run(|session| {
-        let params = session.params()?;
+        let params = session.params(N::parameters())?;
         let node = session.set_up(|ctx| N::setup(ctx, params))?;
         session.fused_loop(node)
     })
@@ -125,6 +129,8 @@ struct Session {
     subscriber: Subscriber,
     chain: Chain,
     repeats: Repeats,
+    inbox: Arc<Inbox>,
+    declared: Vec<Parameter>,
     _control: control::Control,
 }
 
@@ -133,10 +139,16 @@ impl Session {
         let config = Arc::new(read_config()?);
         let (stop, condition) = (Stop::default(), Condition::default());
         let status = Arc::new(Status::new(condition.clone()));
-        let control = control::Control::start(&config.control_socket, &status, &stop)
+        let inbox = Arc::new(Inbox::default());
+        let control = control::Control::start(&config.control_socket, &status, &stop, &inbox)
             .map_err(RunError::Control)?;
         let links = links::open(&config, &condition).map_err(RunError::Links)?;
         let waker = links.subscriber.waker();
+        let (waker_of_inputs, stop_of_source) = (waker.clone(), stop.clone());
+        inbox.on_put(move || {
+            waker_of_inputs.wake();
+            stop_of_source.nudge();
+        });
         let handles = links.sink.handles();
         let interrupts: Vec<_> = handles.iter().map(|(_, handle)| handle.clone()).collect();
         stop.on_request(move || {
@@ -161,13 +173,44 @@ impl Session {
             subscriber: links.subscriber,
             chain,
             repeats: Repeats::default(),
+            inbox,
+            declared: Vec::new(),
             _control: control,
         })
     }
 
-    fn params<P: serde::de::DeserializeOwned>(&self) -> Result<P, RunError> {
-        parse_params(self.config.instance.params.clone())
-            .map_err(|error| RunError::Setup(error.to_string()))
+    /// Tells what the node declares, and reads what it is given.
+    fn params<P: DeserializeOwned>(&mut self, declared: Vec<Parameter>) -> Result<P, RunError> {
+        self.status.declare(&declared);
+        self.declared = declared;
+        read_params(&self.declared, self.config.instance.effective_params())
+            .map_err(RunError::Setup)
+    }
+
+    /// Hands new parameters to the node, if there are any.
+    fn change_params<P: DeserializeOwned>(
+        &self,
+        change: impl FnOnce(P) -> Result<(), NodeError>,
+    ) -> Result<(), RunError> {
+        let Some(mut pending) = self.inbox.take() else {
+            return Ok(());
+        };
+        let params = std::mem::take(&mut pending.params);
+        let params = match read_params(&self.declared, params) {
+            Ok(params) => params,
+            Err(refusal) => {
+                pending.answer(Err(refusal));
+                return Ok(());
+            }
+        };
+        let result = change(params);
+        let refusal = result.as_ref().err().map(NodeError::chain);
+        tracing::info!(refusal, "new parameters");
+        pending.answer(refusal.map_or(Ok(()), Err));
+        match result {
+            Err(error) if error.is_fatal() => Err(RunError::Loop(error.chain())),
+            _ => Ok(()),
+        }
     }
 
     fn set_up<T>(
@@ -184,6 +227,7 @@ impl Session {
 
     fn node_loop<N: Node>(&mut self, mut node: N) -> Result<(), RunError> {
         while !self.stop.is_requested() {
+            self.change_params(|params| node.params_changed(params))?;
             self.chain.settle(&mut self.subscriber);
             let received = self.subscriber.recv(IDLE_WAIT).map_err(RunError::Inputs)?;
             let Some(received) = received else {
@@ -259,10 +303,16 @@ impl Session {
     fn source_loop<S: Source>(&mut self, mut source: S) -> Result<(), RunError> {
         let mut pace = Pace::default();
         while !self.stop.is_requested() {
-            if let Some(tick) = pace.next(Instant::now(), source.fps())
-                && self.stop.sleep_until(tick)
-            {
-                break;
+            self.change_params(|params| source.params_changed(params))?;
+            if let Some(tick) = pace.next(Instant::now(), source.fps()) {
+                match self.stop.wait_until(tick) {
+                    Woken::Stop => break,
+                    Woken::Nudge => {
+                        pace.undo();
+                        continue;
+                    }
+                    Woken::Time => {}
+                }
             }
             let (start, before) = (Instant::now(), self.outputs.sent());
             let step = source.produce(&mut self.outputs);
@@ -271,7 +321,7 @@ impl Session {
             }
             match step {
                 Ok(Step::Continue) => {}
-                Ok(Step::Wait(time)) => drop(self.stop.sleep(time)),
+                Ok(Step::Wait(time)) => drop(self.stop.wait_until(Instant::now() + time)),
                 Ok(Step::End) => break,
                 Err(error) if error.is_stopping() => break,
                 Err(error) => {
@@ -319,6 +369,25 @@ fn error_frame(node: &str, text: &str, input: Option<&Frame>) -> Frame {
     frame.header.kind = Kind::Error;
     frame.meta = Frame::error(&text).meta;
     frame
+}
+
+/// Checks parameters against what the node declares and reads them into its type.
+fn read_params<P: DeserializeOwned>(
+    declared: &[Parameter],
+    params: Map<String, Value>,
+) -> Result<P, String> {
+    for parameter in declared {
+        if let Some(value) = params.get(&parameter.name)
+            && let Err(error) = parameter.check(value)
+        {
+            let hint = match error.hint.as_str() {
+                "" => String::new(),
+                hint => format!("; {hint}"),
+            };
+            return Err(format!("parameter `{}`: {error}{hint}", parameter.name));
+        }
+    }
+    parse_params(params).map_err(|error| error.to_string())
 }
 
 fn read_config() -> Result<InstanceConfig, RunError> {

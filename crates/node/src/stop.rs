@@ -9,6 +9,17 @@ pub struct Stop {
     shared: Arc<Shared>,
 }
 
+/// Why a wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// The node has to stop.
+    Stop,
+    /// Somebody wants the loop to look around.
+    Nudge,
+    /// Nothing happened.
+    Time,
+}
+
 type Hook = Box<dyn Fn() + Send>;
 
 #[derive(Default)]
@@ -20,6 +31,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     requested: bool,
+    nudged: bool,
     hooks: Vec<Hook>,
 }
 
@@ -48,6 +60,33 @@ impl Stop {
             };
         }
         true
+    }
+
+    /// Waits until `deadline`, a stop, or a nudge, which is used up.
+    pub(crate) fn wait_until(&self, deadline: Instant) -> Woken {
+        let mut state = self.state();
+        loop {
+            if state.requested {
+                return Woken::Stop;
+            }
+            if std::mem::take(&mut state.nudged) {
+                return Woken::Nudge;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Woken::Time;
+            }
+            state = match self.shared.changed.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    /// Ends the present [`Self::wait_until`], or the next one.
+    pub(crate) fn nudge(&self) {
+        self.state().nudged = true;
+        self.shared.changed.notify_all();
     }
 
     /// Asks to stop; wakes every wait. A second request does nothing.
@@ -97,6 +136,20 @@ mod tests {
         stop.request();
         assert!(sleeper.join().unwrap());
         assert!(stop.sleep(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_nudge_ends_a_wait_once_but_no_sleep() {
+        let stop = Stop::default();
+        stop.nudge();
+        let far = Instant::now() + Duration::from_secs(60);
+        assert_eq!(stop.wait_until(far), Woken::Nudge);
+        stop.nudge();
+        assert!(!stop.sleep(Duration::from_millis(1)));
+        assert_eq!(stop.wait_until(far), Woken::Nudge);
+        assert_eq!(stop.wait_until(Instant::now()), Woken::Time);
+        stop.request();
+        assert_eq!(stop.wait_until(far), Woken::Stop);
     }
 
     #[test]

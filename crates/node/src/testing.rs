@@ -132,6 +132,11 @@ impl<N: Node> Fixture<N> {
         }
         Ok(self.take_sent())
     }
+
+    /// Hands the running node new parameters, all of them.
+    pub fn change_node(&mut self, params: Value) -> Result<(), NodeError> {
+        self.node.params_changed(parse_params(object(params))?)
+    }
 }
 
 impl<N: FusedNode> Fixture<N> {
@@ -155,6 +160,11 @@ impl<N: FusedNode> Fixture<N> {
 }
 
 impl<S: Source> Fixture<S> {
+    /// Hands the running source new parameters, all of them.
+    pub fn change_source(&mut self, params: Value) -> Result<(), NodeError> {
+        self.node.params_changed(parse_params(object(params))?)
+    }
+
     /// Runs the loop once; returns its step and what was sent, with the port.
     pub fn produce(&mut self) -> Result<(Step, Vec<(String, Frame)>), NodeError> {
         let step = self.node.produce(&mut self.outputs)?;
@@ -201,6 +211,7 @@ fn config(setup: &Setup) -> InstanceConfig {
             outputs: Vec::new(),
             broker: None,
             restart: RestartPolicy::Never,
+            overrides: Map::new(),
             stop_grace_ms: 0,
         },
         device: "test".to_owned(),

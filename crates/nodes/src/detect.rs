@@ -5,7 +5,7 @@ use edgeflow::{Context, Detection, Input, Node, NodeError, Outputs, tracing};
 use edgeflow_infer::{Detector, Options};
 use serde::Deserialize;
 
-use crate::motion::expect_jpeg;
+use crate::motion::{check_shares, expect_jpeg};
 
 /// Parameters of `detect`.
 #[derive(Debug, Deserialize)]
@@ -41,13 +41,7 @@ impl Node for Detect {
     type Params = Params;
 
     fn setup(ctx: &mut Context, params: Params) -> Result<Self, NodeError> {
-        for (name, value) in [("threshold", params.threshold), ("iou", params.iou)] {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(NodeError::new(format!(
-                    "parameter `{name}`: {value} is not from 0 to 1"
-                )));
-            }
-        }
+        check_shares(&[("threshold", params.threshold), ("iou", params.iou)])?;
         let options = Options {
             threshold: params.threshold,
             iou: params.iou,
@@ -91,6 +85,14 @@ impl Node for Detect {
         frame.set_meta(&meta);
         tracing::debug!(timings = ?self.detector.timings(), detections = detections.len(), "frame done");
         out.send("out", frame)
+    }
+
+    fn params_changed(&mut self, params: Params) -> Result<(), NodeError> {
+        check_shares(&[("threshold", params.threshold), ("iou", params.iou)])?;
+        check_labels(&self.detector, params.labels.as_deref().unwrap_or_default())?;
+        self.detector.set_limits(params.threshold, params.iou);
+        self.labels = params.labels;
+        Ok(())
     }
 }
 
@@ -208,6 +210,12 @@ mod tests {
             return;
         }
         let params = json!({"model": "centerface", "labels": ["fase"]});
+        let mut fixture = detect(json!({"model": "centerface"})).unwrap();
+        assert!(fixture.change_node(params.clone()).is_err());
+        assert_eq!(fixture.node.labels, None, "the old value stays");
+        let changed = json!({"model": "centerface", "labels": ["face"], "threshold": 0.9});
+        fixture.change_node(changed).unwrap();
+        assert_eq!(fixture.node.labels, Some(vec!["face".to_owned()]));
         let error = node::<Detect>(&setup(), params).unwrap_err();
         assert!(
             error

@@ -20,6 +20,17 @@ fn default_every_ms() -> u64 {
     1000
 }
 
+impl Params {
+    fn every(&self) -> Result<Duration, NodeError> {
+        if self.every_ms == 0 {
+            return Err(NodeError::new(
+                "parameter `every_ms`: it has to be at least 1",
+            ));
+        }
+        Ok(Duration::from_millis(self.every_ms))
+    }
+}
+
 /// The node.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -33,13 +44,8 @@ impl Node for Log {
     type Params = Params;
 
     fn setup(_: &mut Context, params: Params) -> Result<Self, NodeError> {
-        if params.every_ms == 0 {
-            return Err(NodeError::new(
-                "parameter `every_ms`: it has to be at least 1",
-            ));
-        }
         Ok(Self {
-            every: Duration::from_millis(params.every_ms),
+            every: params.every()?,
             last_line: None,
             frames: 0,
             lines: 0,
@@ -74,6 +80,11 @@ impl Node for Log {
             let error = input.frame.read_meta()?.error().unwrap_or_default();
             tracing::info!(error, "no frame");
         }
+        Ok(())
+    }
+
+    fn params_changed(&mut self, params: Params) -> Result<(), NodeError> {
+        self.every = params.every()?;
         Ok(())
     }
 }
@@ -144,5 +155,12 @@ mod tests {
             fixture.process("in", Frame::error("no signal")).unwrap();
         }
         assert_eq!((fixture.node.lines, fixture.node.frames), (1, 2));
+        assert!(fixture.change_node(json!({"every_ms": 0})).is_err());
+        fixture.process("in", Frame::jpeg(1, 1, vec![])).unwrap();
+        assert_eq!(fixture.node.lines, 1, "the old interval stays");
+        fixture.node.last_line = Instant::now().checked_sub(Duration::from_secs(1));
+        fixture.change_node(json!({"every_ms": 1})).unwrap();
+        fixture.process("in", Frame::jpeg(1, 1, vec![])).unwrap();
+        assert_eq!(fixture.node.lines, 2);
     }
 }

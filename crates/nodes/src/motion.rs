@@ -57,16 +57,10 @@ impl Node for Motion {
     type Params = Params;
 
     fn setup(_: &mut Context, params: Params) -> Result<Self, NodeError> {
-        for (name, value) in [
+        check_shares(&[
             ("threshold", params.threshold),
             ("min_area", params.min_area),
-        ] {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(NodeError::new(format!(
-                    "parameter `{name}`: {value} is not from 0 to 1"
-                )));
-            }
-        }
+        ])?;
         Ok(Self {
             threshold: params.threshold,
             min_area: params.min_area,
@@ -87,6 +81,26 @@ impl Node for Motion {
         meta.set_detections(&boxes)?;
         frame.set_meta(&meta);
         out.send("out", frame)
+    }
+
+    fn params_changed(&mut self, params: Params) -> Result<(), NodeError> {
+        check_shares(&[
+            ("threshold", params.threshold),
+            ("min_area", params.min_area),
+        ])?;
+        self.threshold = params.threshold;
+        self.min_area = params.min_area;
+        Ok(())
+    }
+}
+
+/// Refuses a share that is not from 0 to 1.
+pub(crate) fn check_shares(shares: &[(&str, f32)]) -> Result<(), NodeError> {
+    match shares.iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+        None => Ok(()),
+        Some((name, share)) => Err(NodeError::new(format!(
+            "parameter `{name}`: {share} is not from 0 to 1"
+        ))),
     }
 }
 
@@ -251,6 +265,18 @@ mod tests {
             assert_eq!(&*found.label, "motion");
             assert!(found.score > 0.2);
         }
+    }
+
+    #[test]
+    fn a_new_threshold_counts_from_the_next_picture() {
+        let mut fixture = motion();
+        boxes(&mut fixture, frame(100, 100));
+        assert!(!boxes(&mut fixture, frame(130, 100)).is_empty());
+        fixture.change_node(json!({"threshold": 1.0})).unwrap();
+        assert_eq!(boxes(&mut fixture, frame(200, 100)), []);
+        let error = fixture.change_node(json!({"threshold": 2.0})).unwrap_err();
+        assert_eq!(error.chain(), "parameter `threshold`: 2 is not from 0 to 1");
+        assert_eq!(boxes(&mut fixture, frame(20, 100)), [], "the old value stays");
     }
 
     #[test]

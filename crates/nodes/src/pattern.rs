@@ -41,18 +41,13 @@ impl Source for Pattern {
     type Params = Params;
 
     fn setup(_: &mut Context, params: Params) -> Result<Self, NodeError> {
+        check_rate(params.fps)?;
         let size = parse_size(&params.size).ok_or_else(|| {
             NodeError::new(format!(
                 "parameter `size`: `{}` is not a picture size like 640x480",
                 params.size
             ))
         })?;
-        if !(1.0..=240.0).contains(&params.fps) {
-            let fps = params.fps;
-            return Err(NodeError::new(format!(
-                "parameter `fps`: {fps} is not from 1 to 240"
-            )));
-        }
         Ok(Self {
             card: TestCard::new(size.0, size.1, params.quality)?,
             size,
@@ -75,6 +70,22 @@ impl Source for Pattern {
         out.send("out", frame)?;
         Ok(Step::Continue)
     }
+
+    fn params_changed(&mut self, params: Params) -> Result<(), NodeError> {
+        check_rate(params.fps)?;
+        self.fps = params.fps;
+        self.card.set_quality(params.quality);
+        Ok(())
+    }
+}
+
+fn check_rate(fps: f64) -> Result<(), NodeError> {
+    if (1.0..=240.0).contains(&fps) {
+        return Ok(());
+    }
+    Err(NodeError::new(format!(
+        "parameter `fps`: {fps} is not from 1 to 240"
+    )))
 }
 
 /// `WIDTHxHEIGHT`.
@@ -102,6 +113,21 @@ mod tests {
         assert_eq!((frame.header.width, frame.header.height), (320, 200));
         let size = jpeg::inspect(&frame.payload).unwrap();
         assert_eq!((size.width, size.height), (320, 200));
+    }
+
+    #[test]
+    fn rate_and_quality_change_while_it_runs_and_a_bad_rate_does_not() {
+        let params = json!({"size": "320x200", "fps": 12, "quality": 90});
+        let mut fixture = source::<Pattern>(&Setup::default(), params).unwrap();
+        let (_, fine) = fixture.produce().unwrap();
+        let changed = json!({"size": "320x200", "fps": 5, "quality": 10});
+        fixture.change_source(changed).unwrap();
+        assert_eq!(fixture.node.fps(), Some(5.0));
+        let (_, coarse) = fixture.produce().unwrap();
+        assert!(coarse[0].1.payload.len() < fine[0].1.payload.len());
+        let error = fixture.change_source(json!({"fps": 0})).unwrap_err();
+        assert_eq!(error.chain(), "parameter `fps`: 0 is not from 1 to 240");
+        assert_eq!(fixture.node.fps(), Some(5.0));
     }
 
     #[test]

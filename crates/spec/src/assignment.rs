@@ -3,12 +3,15 @@
 //!
 //! Unknown fields are ignored on reading, so that a newer control plane can talk to an older agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{broker::Broker, qos::LinkQos};
+use crate::{broker::Broker, catalog, qos::LinkQos};
+
+/// Bytes of the digest that name a set of parameters.
+const PARAMS_HASH_BYTES: usize = 8;
 
 /// The whole desired state of one device. Instances are sorted by id, so that equal states have
 /// equal bytes and equal hashes.
@@ -41,6 +44,10 @@ pub struct Instance {
     /// Node parameters (`with:`), defaults of built-in nodes filled in.
     #[serde(default)]
     pub params: serde_json::Map<String, serde_json::Value>,
+    /// Parameters that were set since, in place of those above. Live ones only, so that they are
+    /// not part of the restart hash.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub overrides: serde_json::Map<String, serde_json::Value>,
     /// Links that arrive.
     #[serde(default)]
     pub inputs: Vec<Input>,
@@ -137,18 +144,46 @@ pub fn body_hash(body: &[u8]) -> String {
 }
 
 impl Instance {
-    /// Changes exactly when the process has to be restarted: everything but the revision and the
-    /// realtime groups of its outputs, which consumers announce themselves when they connect.
-    /// Nobody announces itself over a broker.
+    /// Changes exactly when the process has to be restarted: everything but the revision, live
+    /// parameters, and the realtime groups of its outputs, which consumers announce themselves when
+    /// they connect. Nobody announces itself over a broker.
     pub fn restart_hash(&self) -> String {
+        self.restart_hash_with(&BTreeSet::new())
+    }
+
+    /// The same for a node that declared more of its parameters live than the catalog knows of.
+    pub fn restart_hash_with(&self, live: &BTreeSet<String>) -> String {
         let mut copy = self.clone();
         copy.revision = 0;
+        copy.overrides.clear();
+        let known = match &self.program {
+            Program::Builtin(name) => catalog::builtin(name).map_or(&[][..], |b| b.live_params()),
+            Program::Command(_) => &[],
+        };
+        copy.params
+            .retain(|name, _| !known.contains(&name.as_str()) && !live.contains(name));
         for output in copy.outputs.iter_mut().filter(|_| self.broker.is_none()) {
             output.groups.retain(|group| group.qos.is_lossless());
         }
         hex(&Sha256::digest(
             serde_json::to_vec(&copy).unwrap_or_default(),
         ))
+    }
+
+    /// The parameters that the node has to work with: what was set since wins.
+    pub fn effective_params(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut params = self.params.clone();
+        for (name, value) in &self.overrides {
+            params.insert(name.clone(), value.clone());
+        }
+        params
+    }
+
+    /// Names the effective parameters, whatever their order.
+    pub fn params_hash(&self) -> String {
+        let sorted: BTreeMap<_, _> = self.effective_params().into_iter().collect();
+        let digest = Sha256::digest(serde_json::to_vec(&sorted).unwrap_or_default());
+        hex(&digest[..PARAMS_HASH_BYTES])
     }
 }
 
@@ -158,4 +193,54 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn instance(program: Program, params: serde_json::Value) -> Instance {
+        let json = json!({
+            "id": "s.n.0", "system": "s", "node": "n", "replica": 0, "revision": 1,
+            "program": program, "params": params, "stop_grace_ms": 1,
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn live_parameters_and_overrides_never_restart_and_others_do() {
+        let pattern = || Program::Builtin("pattern".into());
+        let base = instance(pattern(), json!({"size": "64x64", "fps": 5}));
+        let mut other = instance(pattern(), json!({"size": "64x64", "fps": 9}));
+        other.overrides.insert("quality".into(), json!(3));
+        assert_eq!(base.restart_hash(), other.restart_hash());
+        assert_ne!(base.params_hash(), other.params_hash());
+        let bigger = instance(pattern(), json!({"size": "65x64", "fps": 5}));
+        assert_ne!(base.restart_hash(), bigger.restart_hash());
+    }
+
+    #[test]
+    fn what_a_command_declared_live_does_not_restart_it() {
+        let run = || Program::Command(vec!["./count".into()]);
+        let (a, b) = (
+            instance(run(), json!({"gain": 1})),
+            instance(run(), json!({"gain": 2})),
+        );
+        assert_ne!(a.restart_hash(), b.restart_hash());
+        let live = BTreeSet::from(["gain".to_owned()]);
+        assert_eq!(a.restart_hash_with(&live), b.restart_hash_with(&live));
+    }
+
+    #[test]
+    fn the_hash_of_parameters_is_that_of_what_takes_effect() {
+        let run = || Program::Command(Vec::new());
+        let plain = instance(run(), json!({"a": 2, "b": 1}));
+        let mut set = instance(run(), json!({"b": 1, "a": 0}));
+        set.overrides.insert("a".into(), json!(2));
+        assert_eq!(plain.params_hash(), set.params_hash());
+        assert_eq!(set.effective_params()["a"], 2);
+        assert!(!serde_json::to_string(&plain).unwrap().contains("overrides"));
+    }
 }

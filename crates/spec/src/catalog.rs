@@ -2,6 +2,8 @@
 //! Validation, the defaults in an assignment, the JSON Schema, the reference and the UI all come
 //! from here. Never runs a node.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -9,6 +11,7 @@ mod fuse;
 mod params;
 
 use fuse::FUSE;
+pub use params::ParamError;
 pub(crate) use params::check;
 
 /// A built-in node.
@@ -36,7 +39,7 @@ pub struct Port {
 }
 
 /// A parameter of a built-in node.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Param {
     /// Name under `with:`.
     pub name: &'static str,
@@ -51,7 +54,7 @@ pub struct Param {
 }
 
 /// Type and range of a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParamKind {
     /// `true` or `false`.
@@ -79,7 +82,7 @@ pub enum ParamKind {
     /// One of a few words.
     Choice {
         /// The words.
-        options: &'static [&'static str],
+        options: Cow<'static, [Cow<'static, str>]>,
     },
     /// A number for each of some names.
     NumberMap {
@@ -143,6 +146,15 @@ const IN_ANY: Port = Port {
 
 /// Every built-in node, in the order of the reference.
 pub const BUILTINS: [Builtin; 6] = [PATTERN, VIDEO, MOTION, DETECT, FUSE, LOG];
+
+/// Parameters that a running node takes without a restart. Only such that it can always take: one
+/// that it may have to refuse for another reason than its value is not live.
+const LIVE: [(&str, &[&str]); 4] = [
+    ("pattern", &["fps", "quality"]),
+    ("motion", &["threshold", "min_area"]),
+    ("detect", &["threshold", "iou", "labels"]),
+    ("log", &["every_ms"]),
+];
 
 /// A built-in node by name.
 pub fn builtin(name: &str) -> Option<&'static Builtin> {
@@ -305,6 +317,13 @@ impl Builtin {
         self.params.iter().find(|param| param.name == name)
     }
 
+    /// Names of the parameters that it takes while it runs.
+    pub fn live_params(&self) -> &'static [&'static str] {
+        LIVE.iter()
+            .find(|(name, _)| *name == self.name)
+            .map_or(&[], |(_, live)| *live)
+    }
+
     /// Parameters with the defaults filled in, in the order of the catalog.
     pub fn with_defaults(&self, given: &Map<String, Value>) -> Map<String, Value> {
         let mut all = Map::new();
@@ -348,7 +367,7 @@ mod tests {
             for param in builtin.params {
                 if let Some(default) = param.default.to_json() {
                     assert_eq!(
-                        check(param, &default),
+                        check(&param.kind, &default),
                         Ok(()),
                         "{}.{}",
                         builtin.name,

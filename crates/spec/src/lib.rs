@@ -9,6 +9,7 @@ mod decode;
 pub mod device;
 pub mod instance_config;
 pub mod names;
+pub mod params;
 mod parse;
 pub mod plan;
 pub mod problem;

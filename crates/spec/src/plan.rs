@@ -1,7 +1,7 @@
 //! What an apply would change: between two revisions of a system, and on a device. Pure; nothing
 //! here decides to change anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -88,7 +88,7 @@ pub struct InstanceChange {
     pub instance: String,
     /// Keep, add (start), change (restart) or remove (stop).
     pub action: Action,
-    /// Why, in words; empty for keep.
+    /// Why, in words; for keep the parameters that it takes while it runs.
     pub reason: String,
 }
 
@@ -267,6 +267,19 @@ fn node_details(old: &NodeSpec, new: &NodeSpec) -> Vec<String> {
 
 /// What changes on a device, sorted by instance id.
 pub fn diff_assignments(old: &Assignment, new: &Assignment) -> Vec<InstanceChange> {
+    diff_assignments_with(old, new, |_| BTreeSet::new())
+}
+
+/// The same, where `live` names the parameters that a running instance declared live.
+pub fn diff_assignments_with(
+    old: &Assignment,
+    new: &Assignment,
+    live: impl Fn(&Instance) -> BTreeSet<String>,
+) -> Vec<InstanceChange> {
+    let same = |old: &Instance, new: &Instance| {
+        let live = live(old);
+        old.restart_hash_with(&live) == new.restart_hash_with(&live)
+    };
     let by_id = |assignment: &Assignment| -> BTreeMap<String, Instance> {
         assignment
             .instances
@@ -275,12 +288,18 @@ pub fn diff_assignments(old: &Assignment, new: &Assignment) -> Vec<InstanceChang
             .collect()
     };
     let (before, after) = (by_id(old), by_id(new));
-    let ids: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let ids: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     ids.into_iter()
         .map(|id| {
             let (action, reason) = match (before.get(id), after.get(id)) {
-                (Some(old), Some(new)) if old.restart_hash() == new.restart_hash() => {
-                    (Action::Keep, String::new())
+                (Some(old), Some(new)) if same(old, new) => {
+                    let mut details = Vec::new();
+                    param_details(
+                        &mut details,
+                        &old.effective_params(),
+                        &new.effective_params(),
+                    );
+                    (Action::Keep, details.join("; "))
                 }
                 (Some(old), Some(new)) => (Action::Change, restart_reason(old, new)),
                 (None, _) => (Action::Add, "is new on this device".to_owned()),
@@ -307,7 +326,11 @@ fn restart_reason(old: &Instance, new: &Instance) -> String {
         &program_words(&old.program),
         &program_words(&new.program),
     );
-    param_details(&mut details, &old.params, &new.params);
+    param_details(
+        &mut details,
+        &old.effective_params(),
+        &new.effective_params(),
+    );
     map_details(&mut details, "env", &old.env, &new.env);
     let links = |instance: &Instance| -> BTreeMap<String, String> {
         let key = |input: &crate::assignment::Input| {
@@ -385,7 +408,7 @@ fn map_details(
     old: &BTreeMap<String, String>,
     new: &BTreeMap<String, String>,
 ) {
-    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for key in keys {
         match (old.get(key), new.get(key)) {
             (Some(before), Some(after)) => detail(details, &format!("{name}.{key}"), before, after),

@@ -7,6 +7,7 @@ use crate::{
     assignment::{Assignment, Input, Instance, Output, OutputGroup, Program},
     catalog::Builtin,
     device::DevicePlace,
+    params::Overrides,
     system::{Link, NodeSpec, System},
     template,
 };
@@ -18,6 +19,8 @@ pub struct PlacedSystem<'a> {
     pub system: &'a System,
     /// Its revision.
     pub revision: u64,
+    /// Parameters that were set since.
+    pub overrides: Option<&'a Overrides>,
 }
 
 /// The result of rendering.
@@ -111,6 +114,11 @@ fn render_node(placed: &PlacedSystem<'_>, name: &str, device: &DevicePlace, out:
             .map(|(key, value)| (key.clone(), fill(value)))
             .collect(),
         params: fill_map(params, &mut fill),
+        overrides: placed
+            .overrides
+            .and_then(|all| all.get(name))
+            .map(|set| fill_map(set.clone(), &mut fill))
+            .unwrap_or_default(),
         inputs: inputs(system, name),
         outputs: outputs(system, name, node),
         broker: system.broker.clone(),

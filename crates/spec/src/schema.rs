@@ -68,7 +68,7 @@ fn parameters(builtin: &Builtin) -> Value {
 }
 
 fn parameter(param: &Param) -> Value {
-    let mut schema = match param.kind {
+    let mut schema = match &param.kind {
         ParamKind::Bool => json!({"type": "boolean"}),
         ParamKind::Integer { min, max } => {
             json!({"type": "integer", "minimum": min, "maximum": max})

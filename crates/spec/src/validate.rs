@@ -182,7 +182,7 @@ impl Check<'_> {
                 );
                 continue;
             };
-            if let Err(error) = catalog::check(param, value) {
+            if let Err(error) = catalog::check(&param.kind, value) {
                 let message = format!("parameter `{key}` of node `{name}`: {}", error.message);
                 self.error(
                     error.code,

@@ -41,6 +41,50 @@ pub struct InstanceStatus {
     pub device_id: ::prost::alloc::string::String,
     #[prost(string, tag = "18")]
     pub device_name: ::prost::alloc::string::String,
+    /// What the running node declares; empty for built-in nodes, which are in the catalog.
+    #[prost(message, repeated, tag = "19")]
+    pub parameters: ::prost::alloc::vec::Vec<Parameter>,
+    #[prost(message, optional, tag = "20")]
+    pub params: ::core::option::Option<ParamsState>,
+}
+/// A parameter as its node declares it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Parameter {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// bool | integer | number | text | resolution | text_list | model | choice
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// Of integers and numbers.
+    #[prost(double, optional, tag = "3")]
+    pub min: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "4")]
+    pub max: ::core::option::Option<f64>,
+    /// Of choices; suggestions for models.
+    #[prost(string, repeated, tag = "5")]
+    pub options: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Empty: none.
+    #[prost(string, tag = "6")]
+    pub default_json: ::prost::alloc::string::String,
+    #[prost(bool, tag = "7")]
+    pub required: bool,
+    /// A running node takes a new value without a restart.
+    #[prost(bool, tag = "8")]
+    pub live: bool,
+    #[prost(string, tag = "9")]
+    pub summary: ::prost::alloc::string::String,
+}
+/// Which parameters a process works with. A hash names a whole set of them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ParamsState {
+    /// What it has.
+    #[prost(string, tag = "1")]
+    pub hash: ::prost::alloc::string::String,
+    /// What it did not take, and why; empty when it took the newest.
+    #[prost(string, tag = "2")]
+    pub refused_hash: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub refusal: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExitInfo {
@@ -383,7 +427,7 @@ pub struct System {
     #[prost(string, tag = "12")]
     pub selector: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeInfo {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -399,9 +443,28 @@ pub struct NodeInfo {
     pub inputs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "6")]
     pub outputs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Parameters as a JSON object.
+    /// Parameters of the manifest as a JSON object.
     #[prost(string, tag = "7")]
     pub params_json: ::prost::alloc::string::String,
+    /// What can be set, as far as it is known: a command declares its parameters once it runs.
+    #[prost(message, repeated, tag = "8")]
+    pub parameters: ::prost::alloc::vec::Vec<Parameter>,
+    /// What was set since, by name.
+    #[prost(message, repeated, tag = "9")]
+    pub overrides: ::prost::alloc::vec::Vec<Override>,
+}
+/// A parameter that was set on the running system, in place of the manifest's.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Override {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value_json: ::prost::alloc::string::String,
+    /// It outlives the next apply.
+    #[prost(bool, tag = "3")]
+    pub durable: bool,
+    #[prost(int64, tag = "4")]
+    pub set_unix_ms: i64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LinkInfo {
@@ -512,6 +575,23 @@ pub struct Plan {
     /// Unified diff of the manifests.
     #[prost(string, tag = "4")]
     pub manifest_diff: ::prost::alloc::string::String,
+    /// What becomes of parameters that were set.
+    #[prost(message, repeated, tag = "5")]
+    pub overrides: ::prost::alloc::vec::Vec<OverrideChange>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OverrideChange {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub value_json: ::prost::alloc::string::String,
+    /// KEEP or REMOVE
+    #[prost(enumeration = "ChangeAction", tag = "4")]
+    pub action: i32,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NodeChange {
@@ -737,6 +817,74 @@ pub struct RollbackSystemRequest {
     #[prost(string, tag = "3")]
     pub etag: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetParamsRequest {
+    #[prost(string, tag = "1")]
+    pub system: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub set: ::prost::alloc::vec::Vec<ParamValue>,
+    /// Back to the manifest's value.
+    #[prost(string, repeated, tag = "4")]
+    pub reset: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Kept by the next apply, which drops it otherwise.
+    #[prost(bool, tag = "5")]
+    pub durable: bool,
+    /// Longest wait; 0: none.
+    #[prost(uint32, tag = "6")]
+    pub wait_ms: u32,
+    /// Empty: whatever there is now.
+    #[prost(string, tag = "7")]
+    pub etag: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ParamValue {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(oneof = "param_value::Value", tags = "2, 3")]
+    pub value: ::core::option::Option<param_value::Value>,
+}
+/// Nested message and enum types in `ParamValue`.
+pub mod param_value {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Value {
+        /// As a person types it; read as the declared type.
+        #[prost(string, tag = "2")]
+        Text(::prost::alloc::string::String),
+        #[prost(string, tag = "3")]
+        Json(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetParamsResponse {
+    /// Says why nothing was changed.
+    #[prost(message, repeated, tag = "1")]
+    pub problems: ::prost::alloc::vec::Vec<Problem>,
+    /// Every copy of the node, as far as it got within the wait.
+    #[prost(message, repeated, tag = "2")]
+    pub outcomes: ::prost::alloc::vec::Vec<ParamsOutcome>,
+    /// A copy refused the values, and they were taken back everywhere.
+    #[prost(bool, tag = "3")]
+    pub withdrawn: bool,
+    #[prost(message, optional, tag = "4")]
+    pub system: ::core::option::Option<System>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ParamsOutcome {
+    #[prost(string, tag = "1")]
+    pub instance: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub device_name: ::prost::alloc::string::String,
+    #[prost(enumeration = "ParamsProgress", tag = "3")]
+    pub progress: i32,
+    /// Why it is refused or waits.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    /// The device is connected.
+    #[prost(bool, tag = "5")]
+    pub online: bool,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetDeviceRequest {
     /// Id or name.
@@ -961,6 +1109,41 @@ impl ApplyOutcome {
             "APPLY_OUTCOME_UPDATED" => Some(Self::Updated),
             "APPLY_OUTCOME_UNCHANGED" => Some(Self::Unchanged),
             "APPLY_OUTCOME_REJECTED" => Some(Self::Rejected),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ParamsProgress {
+    Unspecified = 0,
+    /// The running node works with them.
+    Applied = 1,
+    /// Not taken yet; the device catches up by itself.
+    Pending = 2,
+    /// The node keeps its old values.
+    Refused = 3,
+}
+impl ParamsProgress {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PARAMS_PROGRESS_UNSPECIFIED",
+            Self::Applied => "PARAMS_PROGRESS_APPLIED",
+            Self::Pending => "PARAMS_PROGRESS_PENDING",
+            Self::Refused => "PARAMS_PROGRESS_REFUSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PARAMS_PROGRESS_UNSPECIFIED" => Some(Self::Unspecified),
+            "PARAMS_PROGRESS_APPLIED" => Some(Self::Applied),
+            "PARAMS_PROGRESS_PENDING" => Some(Self::Pending),
+            "PARAMS_PROGRESS_REFUSED" => Some(Self::Refused),
             _ => None,
         }
     }
@@ -1250,6 +1433,32 @@ pub mod control_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("edgeflow.v1.ControlService", "RollbackSystem"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sets parameters of a running node, and waits until its copies took or refused them. Problems
+        /// in the values come back in the response and nothing is changed.
+        pub async fn set_params(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetParamsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetParamsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/edgeflow.v1.ControlService/SetParams",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("edgeflow.v1.ControlService", "SetParams"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn get_device(
@@ -1602,6 +1811,15 @@ pub mod control_service_server {
             request: tonic::Request<super::RollbackSystemRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ApplySystemResponse>,
+            tonic::Status,
+        >;
+        /// Sets parameters of a running node, and waits until its copies took or refused them. Problems
+        /// in the values come back in the response and nothing is changed.
+        async fn set_params(
+            &self,
+            request: tonic::Request<super::SetParamsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetParamsResponse>,
             tonic::Status,
         >;
         async fn get_device(
@@ -2126,6 +2344,51 @@ pub mod control_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RollbackSystemSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/edgeflow.v1.ControlService/SetParams" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetParamsSvc<T: ControlService>(pub Arc<T>);
+                    impl<
+                        T: ControlService,
+                    > tonic::server::UnaryService<super::SetParamsRequest>
+                    for SetParamsSvc<T> {
+                        type Response = super::SetParamsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetParamsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControlService>::set_params(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetParamsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4259,6 +4522,9 @@ pub struct NodeReport {
     pub stats: ::core::option::Option<NodeStats>,
     #[prost(uint32, tag = "4")]
     pub pid: u32,
+    /// What the node declares; empty for a node that declares none.
+    #[prost(message, repeated, tag = "5")]
+    pub parameters: ::prost::alloc::vec::Vec<Parameter>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StopNodeRequest {
@@ -4267,6 +4533,18 @@ pub struct StopNodeRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StopNodeResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetNodeParamsRequest {
+    /// A JSON object, as `params` of the instance file.
+    #[prost(string, tag = "1")]
+    pub params_json: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetNodeParamsResponse {
+    /// Why the node keeps its old values; empty: it has the new ones.
+    #[prost(string, tag = "1")]
+    pub refusal: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum NodeState {
@@ -4440,6 +4718,33 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("edgeflow.v1.NodeService", "Stop"));
             self.inner.unary(req, path, codec).await
         }
+        /// New parameters for the running node, all of them. Answers once the node took or refused them,
+        /// between two rounds of its loop. A newer request takes the place of one that still waits
+        /// (ABORTED); without an answer within the caller's deadline it stays queued.
+        pub async fn set_params(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetNodeParamsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetNodeParamsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/edgeflow.v1.NodeService/SetParams",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("edgeflow.v1.NodeService", "SetParams"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4472,6 +4777,16 @@ pub mod node_service_server {
             request: tonic::Request<super::StopNodeRequest>,
         ) -> std::result::Result<
             tonic::Response<super::StopNodeResponse>,
+            tonic::Status,
+        >;
+        /// New parameters for the running node, all of them. Answers once the node took or refused them,
+        /// between two rounds of its loop. A newer request takes the place of one that still waits
+        /// (ABORTED); without an answer within the caller's deadline it stays queued.
+        async fn set_params(
+            &self,
+            request: tonic::Request<super::SetNodeParamsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetNodeParamsResponse>,
             tonic::Status,
         >;
     }
@@ -4627,6 +4942,51 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StopSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/edgeflow.v1.NodeService/SetParams" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetParamsSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::SetNodeParamsRequest>
+                    for SetParamsSvc<T> {
+                        type Response = super::SetNodeParamsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetNodeParamsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::set_params(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetParamsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

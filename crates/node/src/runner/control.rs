@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use edgeflow_proto::v1::node_service_server::{NodeService, NodeServiceServer};
 use edgeflow_proto::v1::{
-    NodeReport, NodeState, StopNodeRequest, StopNodeResponse, WatchNodeRequest,
+    NodeReport, NodeState, SetNodeParamsRequest, SetNodeParamsResponse, StopNodeRequest,
+    StopNodeResponse, WatchNodeRequest,
 };
 use edgeflow_stream::transport::Listen;
 use edgeflow_stream::transport::unix::UnixListen;
@@ -20,6 +21,7 @@ use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status as RpcStatus};
 
+use super::inbox::Inbox;
 use super::status::Status;
 use crate::Stop;
 
@@ -34,22 +36,31 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn start(path: &Path, status: &Arc<Status>, stop: &Stop) -> io::Result<Self> {
+    pub(super) fn start(
+        path: &Path,
+        status: &Arc<Status>,
+        stop: &Stop,
+        inbox: &Arc<Inbox>,
+    ) -> io::Result<Self> {
         let listen = UnixListen::bind(path)?;
         let socket =
             std::os::unix::net::UnixListener::from(listen.fd().as_fd().try_clone_to_owned()?);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (status, stop) = (Arc::clone(status), stop.clone());
+        let service = Service {
+            status: Arc::clone(status),
+            stop: stop.clone(),
+            inbox: Arc::clone(inbox),
+        };
         std::thread::Builder::new()
             .name("edgeflow-control".to_owned())
-            .spawn(move || runtime.block_on(serve(socket, status, stop)))?;
+            .spawn(move || runtime.block_on(serve(socket, service)))?;
         Ok(Self { _listen: listen })
     }
 }
 
-async fn serve(socket: std::os::unix::net::UnixListener, status: Arc<Status>, stop: Stop) {
+async fn serve(socket: std::os::unix::net::UnixListener, service: Service) {
     let served = tokio::net::UnixListener::from_std(socket).map(UnixListenerStream::new);
     let incoming = match served {
         Ok(incoming) => incoming,
@@ -58,9 +69,12 @@ async fn serve(socket: std::os::unix::net::UnixListener, status: Arc<Status>, st
             return;
         }
     };
-    tokio::spawn(watch_signals(Arc::clone(&status), stop.clone()));
-    tokio::spawn(tick(Arc::clone(&status)));
-    let service = NodeServiceServer::new(Service { status, stop });
+    tokio::spawn(watch_signals(
+        Arc::clone(&service.status),
+        service.stop.clone(),
+    ));
+    tokio::spawn(tick(Arc::clone(&service.status)));
+    let service = NodeServiceServer::new(service);
     let server = tonic::transport::Server::builder().add_service(service);
     if let Err(error) = server.serve_with_incoming(incoming).await {
         tracing::error!(error = %edgeflow_runtime::logging::chain(&error), "control service ended");
@@ -109,6 +123,7 @@ async fn request_stop(status: &Status, stop: &Stop) {
 struct Service {
     status: Arc<Status>,
     stop: Stop,
+    inbox: Arc<Inbox>,
 }
 
 type Reports = Pin<Box<dyn Stream<Item = Result<NodeReport, RpcStatus>> + Send>>;
@@ -132,5 +147,19 @@ impl NodeService for Service {
         let (status, stop) = (Arc::clone(&self.status), self.stop.clone());
         tokio::spawn(async move { request_stop(&status, &stop).await });
         Ok(Response::new(StopNodeResponse {}))
+    }
+
+    async fn set_params(
+        &self,
+        request: Request<SetNodeParamsRequest>,
+    ) -> Result<Response<SetNodeParamsResponse>, RpcStatus> {
+        let params = serde_json::from_str(&request.get_ref().params_json)
+            .map_err(|error| RpcStatus::invalid_argument(format!("no JSON object: {error}")))?;
+        match self.inbox.put(params).await {
+            Ok(answer) => Ok(Response::new(SetNodeParamsResponse {
+                refusal: answer.err().unwrap_or_default(),
+            })),
+            Err(_) => Err(RpcStatus::aborted("newer parameters took their place")),
+        }
     }
 }

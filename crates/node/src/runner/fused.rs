@@ -23,6 +23,7 @@ impl Session {
         let mut matcher = Matcher::new(&fusion);
         let mut waiting = Waiting::new();
         while !self.stop.is_requested() {
+            self.change_params(|params| node.params_changed(params))?;
             self.chain.settle(&mut self.subscriber);
             let due = matcher.deadline();
             let wait = due.map(|due| due.saturating_duration_since(Instant::now()));

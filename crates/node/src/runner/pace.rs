@@ -9,12 +9,14 @@ const MAX_FPS: f64 = 1000.0;
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     last: Option<Instant>,
+    before: Option<Instant>,
 }
 
 impl Pace {
     /// When the next tick is due; `None`: at once, without a rate. A changed rate counts from the
     /// last tick.
     pub(super) fn next(&mut self, now: Instant, fps: Option<f64>) -> Option<Instant> {
+        self.before = self.last;
         let Some(fps) = fps.filter(|fps| fps.is_finite() && *fps > 0.0) else {
             self.last = None;
             return None;
@@ -31,6 +33,11 @@ impl Pace {
         };
         self.last = Some(tick);
         Some(tick)
+    }
+
+    /// The tick that was announced last does not happen; the next one is reckoned anew.
+    pub(super) fn undo(&mut self) {
+        self.last = self.before;
     }
 }
 
@@ -53,6 +60,17 @@ mod tests {
             "300 and 400 are left out"
         );
         assert_eq!(pace.next(at(570), fps), Some(at(600)));
+    }
+
+    #[test]
+    fn a_higher_rate_does_not_wait_for_the_slow_tick() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut pace = Pace::default();
+        assert_eq!(pace.next(at(0), Some(0.1)), Some(at(0)));
+        assert_eq!(pace.next(at(5), Some(0.1)), Some(at(10_000)));
+        pace.undo();
+        assert_eq!(pace.next(at(30), Some(10.0)), Some(at(100)));
     }
 
     #[test]

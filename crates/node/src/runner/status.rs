@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use edgeflow_proto::v1::{InputStats, Latency, NodeReport, NodeState, NodeStats, OutputStats};
+use edgeflow_spec::params::{MAX_PARAMETERS, Parameter};
 use edgeflow_spec::qos::QosMode;
 use edgeflow_stream::clock;
 use edgeflow_stream::histogram::{Histogram, Summary};
@@ -70,6 +71,7 @@ impl Status {
             message: String::new(),
             stats: Some(NodeStats::default()),
             pid: std::process::id(),
+            parameters: Vec::new(),
         };
         Self {
             report: watch::Sender::new(report),
@@ -90,6 +92,13 @@ impl Status {
         links.inputs = Some(inputs);
         links.carrier = carrier;
         links.rates.begin(Instant::now());
+    }
+
+    pub(super) fn declare(&self, parameters: &[Parameter]) {
+        self.report.send_modify(|report| {
+            let parameters = parameters.iter().take(MAX_PARAMETERS);
+            report.parameters = parameters.cloned().map(Into::into).collect();
+        });
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<NodeReport> {

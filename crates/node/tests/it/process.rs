@@ -148,6 +148,7 @@ impl World {
                 }],
                 broker: None,
                 restart: RestartPolicy::Always,
+                overrides: serde_json::Map::new(),
                 stop_grace_ms: 2000,
             },
             device: "d".to_owned(),

@@ -1,5 +1,7 @@
 //! The entry of `fuse`: several inputs, named by the manifest.
 
+use std::borrow::Cow;
+
 use super::{Builtin, Param, ParamDefault, ParamKind, Port};
 
 /// Longest time that `fuse` waits or tolerates, milliseconds.
@@ -26,7 +28,7 @@ pub(super) const FUSE: Builtin = Builtin {
         Param {
             name: "policy",
             kind: ParamKind::Choice {
-                options: &["nearest", "exact", "latest"],
+                options: Cow::Borrowed(&[Cow::Borrowed("nearest"), Cow::Borrowed("exact"), Cow::Borrowed("latest")]),
             },
             required: false,
             default: ParamDefault::Text("nearest"),
@@ -69,7 +71,7 @@ pub(super) const FUSE: Builtin = Builtin {
         Param {
             name: "partial",
             kind: ParamKind::Choice {
-                options: &["drop", "allow"],
+                options: Cow::Borrowed(&[Cow::Borrowed("drop"), Cow::Borrowed("allow")]),
             },
             required: false,
             default: ParamDefault::Text("drop"),

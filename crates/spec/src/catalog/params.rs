@@ -1,38 +1,43 @@
 //! Checks one parameter value against its entry in the catalog.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
-use super::{MODELS, Param, ParamKind};
+use super::{MODELS, ParamKind};
 use crate::{quantity, suggest, template};
 
 /// Why a value does not fit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ParamError {
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ParamError {
     /// Stable word for programs.
-    pub(crate) code: &'static str,
+    pub code: &'static str,
     /// What is wrong, without the parameter's name: `expected a whole number, found text`.
-    pub(crate) message: String,
+    pub message: String,
     /// What to do about it.
-    pub(crate) hint: String,
+    pub hint: String,
 }
 
 /// Checks a value. A text with a template can be anything: its value is known on the device only.
-pub(crate) fn check(param: &Param, value: &Value) -> Result<(), ParamError> {
+pub(crate) fn check(kind: &ParamKind, value: &Value) -> Result<(), ParamError> {
     if value.as_str().is_some_and(template::has_template) {
-        return match param.kind {
+        return match kind {
             ParamKind::Text | ParamKind::Model | ParamKind::Resolution => Ok(()),
             kind => Err(wrong_type(kind, value)),
         };
     }
-    match (param.kind, value) {
+    match (kind, value) {
         (ParamKind::Bool, Value::Bool(_)) => Ok(()),
         (ParamKind::Integer { min, max }, Value::Number(number)) => {
             let Some(number) = number.as_i64() else {
-                return Err(wrong_type(param.kind, value));
+                return Err(wrong_type(kind, value));
             };
-            in_range((min..=max).contains(&number), number, min, max)
+            in_range((*min..=*max).contains(&number), number, *min, *max)
         }
-        (ParamKind::Number { min, max }, value @ Value::Number(_)) => check_number(min, max, value),
+        (ParamKind::Number { min, max }, value @ Value::Number(_)) => {
+            check_number(*min, *max, value)
+        }
         (ParamKind::Text, Value::String(text)) => not_empty(text),
         (ParamKind::Resolution, Value::String(text)) => match quantity::parse_resolution(text) {
             Ok(_) => Ok(()),
@@ -48,13 +53,13 @@ pub(crate) fn check(param: &Param, value: &Value) -> Result<(), ParamError> {
         (ParamKind::TextList, Value::Array(items)) => {
             match items.iter().find(|item| !item.is_string()) {
                 None => Ok(()),
-                Some(item) => Err(wrong_type(ParamKind::Text, item)),
+                Some(item) => Err(wrong_type(&ParamKind::Text, item)),
             }
         }
         (ParamKind::Choice { options }, Value::String(text)) => choice(text, options),
         (ParamKind::NumberMap { min, max }, Value::Object(map)) => map
             .iter()
-            .try_for_each(|(_, value)| check_number(min, max, value)),
+            .try_for_each(|(_, value)| check_number(*min, *max, value)),
         (ParamKind::Model, Value::String(text)) => model(text),
         (kind, value) => Err(wrong_type(kind, value)),
     }
@@ -63,18 +68,18 @@ pub(crate) fn check(param: &Param, value: &Value) -> Result<(), ParamError> {
 fn check_number(min: f64, max: f64, value: &Value) -> Result<(), ParamError> {
     match value.as_f64() {
         Some(number) => in_range((min..=max).contains(&number), number, min, max),
-        None => Err(wrong_type(ParamKind::Number { min, max }, value)),
+        None => Err(wrong_type(&ParamKind::Number { min, max }, value)),
     }
 }
 
-fn choice(text: &str, options: &[&'static str]) -> Result<(), ParamError> {
-    if options.contains(&text) {
+fn choice(text: &str, options: &[Cow<'static, str>]) -> Result<(), ParamError> {
+    if options.iter().any(|option| option == text) {
         return Ok(());
     }
     Err(ParamError {
         code: "invalid-value",
         message: format!("it can't be `{text}`"),
-        hint: suggest::hint(text, options.iter().copied(), "value"),
+        hint: suggest::hint(text, options.iter().map(AsRef::as_ref), "value"),
     })
 }
 
@@ -113,7 +118,7 @@ fn model(text: &str) -> Result<(), ParamError> {
     })
 }
 
-fn wrong_type(kind: ParamKind, value: &Value) -> ParamError {
+fn wrong_type(kind: &ParamKind, value: &Value) -> ParamError {
     let hint = match (kind, value) {
         (ParamKind::Bool, Value::String(text)) => match text.to_ascii_lowercase().as_str() {
             "yes" | "on" => "write `true`".to_owned(),
@@ -141,7 +146,7 @@ fn wrong_type(kind: ParamKind, value: &Value) -> ParamError {
 
 impl ParamKind {
     /// `a whole number`, for messages.
-    pub(crate) fn words(self) -> &'static str {
+    pub(crate) fn words(&self) -> &'static str {
         match self {
             Self::Bool => "true or false",
             Self::Integer { .. } => "a whole number",

@@ -3,6 +3,7 @@
 use edgeflow_spec::{
     Assignment, System,
     device::DevicePlace,
+    params::Overrides,
     parse, plan,
     plan::Action,
     render::{MissingLabel, PlacedSystem, render},
@@ -36,7 +37,15 @@ fn device() -> DevicePlace {
 }
 
 fn assign(system: &System, revision: u64) -> Assignment {
-    render(&[PlacedSystem { system, revision }], &device()).assignment
+    render(
+        &[PlacedSystem {
+            system,
+            revision,
+            overrides: None,
+        }],
+        &device(),
+    )
+    .assignment
 }
 
 fn changed(old: &Assignment, new: &Assignment) -> Vec<String> {
@@ -56,12 +65,53 @@ fn an_assignment_is_flat_and_complete() {
 
 #[test]
 fn only_the_changed_node_restarts() {
-    let old = assign(&base(10, ""), 1);
-    let new = assign(&base(15, ""), 2);
+    let old = base(10, "");
+    let mut new = old.clone();
+    let camera = new.nodes.get_mut("camera").unwrap();
+    camera.with.insert("size".to_owned(), "320x240".into());
     assert_eq!(
-        changed(&old, &new),
-        ["Change s.camera.0: with.fps: 10 -> 15"]
+        changed(&assign(&old, 1), &assign(&new, 2)),
+        [r#"Change s.camera.0: with.size: "640x480" -> "320x240""#]
     );
+}
+
+#[test]
+fn a_changed_live_parameter_restarts_nothing_and_is_named() {
+    let changes = plan::diff_assignments(&assign(&base(10, ""), 1), &assign(&base(15, ""), 2));
+    assert!(changes.iter().all(|change| change.action == Action::Keep));
+    let reasons: Vec<_> = changes
+        .iter()
+        .map(|change| change.reason.as_str())
+        .collect();
+    assert_eq!(reasons, ["with.fps: 10 -> 15", "", "", ""]);
+}
+
+#[test]
+fn overrides_reach_every_replica_and_restart_none() {
+    let system = base(10, "");
+    let set = |value: &str| -> Overrides {
+        let params = serde_json::json!({"motion": {"threshold": 0.5, "label": value}});
+        serde_json::from_value(params).unwrap()
+    };
+    let render_with = |overrides: &Overrides| {
+        let placed = PlacedSystem {
+            system: &system,
+            revision: 1,
+            overrides: Some(overrides),
+        };
+        render(&[placed], &device()).assignment
+    };
+    let plain = assign(&system, 1);
+    let with = render_with(&set("{{ device.name }}"));
+    assert_eq!(changed(&plain, &with), [""; 0]);
+    let motions = with.instances.iter().filter(|one| one.node == "motion");
+    let values: Vec<_> = motions.map(|one| one.effective_params()).collect();
+    assert_eq!(values.len(), 2);
+    for value in values {
+        assert_eq!(value["threshold"], 0.5);
+        assert_eq!(value["min_area"], 0.001);
+        assert_eq!(value["label"], "box");
+    }
 }
 
 #[test]
@@ -110,6 +160,7 @@ fn templates_are_filled_in_and_missing_labels_reported() {
         &[PlacedSystem {
             system: &system,
             revision: 1,
+            overrides: None,
         }],
         &device(),
     );
@@ -134,10 +185,12 @@ fn of_two_revisions_the_newer_one_runs() {
         PlacedSystem {
             system: &old,
             revision: 1,
+            overrides: None,
         },
         PlacedSystem {
             system: &new,
             revision: 2,
+            overrides: None,
         },
     ];
     assert_eq!(render(&placed, &device()).assignment, assign(&new, 2));

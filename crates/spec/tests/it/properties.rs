@@ -110,6 +110,7 @@ fn assign(systems: &[(&System, u64)]) -> Assignment {
         .map(|(system, revision)| PlacedSystem {
             system,
             revision: *revision,
+            overrides: None,
         })
         .collect();
     render(&placed, &device()).assignment

@@ -39,17 +39,24 @@ fn section() -> String {
                 .unwrap();
             }
         }
-        text.push_str("\n\n| parameter | type | default | meaning |\n|---|---|---|---|\n");
+        text.push_str(
+            "\n\n| parameter | type | default | live | meaning |\n|---|---|---|---|---|\n",
+        );
         for param in builtin.params {
             let default = match param.default.to_json() {
                 Some(value) => format!("`{}`", value.to_string().trim_matches('"')),
                 None if param.required => "required".to_owned(),
                 None => "none".to_owned(),
             };
-            let kind = kind(param.kind);
+            let kind = kind(&param.kind);
+            let live = if builtin.live_params().contains(&param.name) {
+                "yes"
+            } else {
+                ""
+            };
             writeln!(
                 text,
-                "| `{}` | {kind} | {default} | {} |",
+                "| `{}` | {kind} | {default} | {live} | {} |",
                 param.name, param.summary
             )
             .unwrap();
@@ -59,7 +66,7 @@ fn section() -> String {
     text
 }
 
-fn kind(kind: ParamKind) -> String {
+fn kind(kind: &ParamKind) -> String {
     match kind {
         ParamKind::Bool => "`true` or `false`".to_owned(),
         ParamKind::Integer { min, max } => format!("whole number, {min} to {max}"),
