@@ -50,11 +50,7 @@ pub fn declared(parameters: &[v1::Parameter]) -> Vec<Parameter> {
     parameters
         .iter()
         .filter(|parameter| {
-            let texts = [
-                &parameter.name,
-                &parameter.default_json,
-                &parameter.summary,
-            ];
+            let texts = [&parameter.name, &parameter.default_json, &parameter.summary];
             !parameter.name.is_empty() && texts.iter().all(|text| text.len() <= MAX_TEXT_BYTES)
         })
         .take(MAX_PARAMETERS)
@@ -64,10 +60,7 @@ pub fn declared(parameters: &[v1::Parameter]) -> Vec<Parameter> {
 
 fn read(parameter: &v1::Parameter) -> Parameter {
     let (low, high) = (f64::NEG_INFINITY, f64::INFINITY);
-    let (min, max) = (
-        parameter.min.unwrap_or(low),
-        parameter.max.unwrap_or(high),
-    );
+    let (min, max) = (parameter.min.unwrap_or(low), parameter.max.unwrap_or(high));
     let kind = match parameter.kind.as_str() {
         "bool" => ParamKind::Bool,
         // Saturates.

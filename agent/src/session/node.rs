@@ -109,7 +109,9 @@ pub async fn stop(socket: &Path, grace: Duration) -> bool {
 pub async fn set_params(socket: &Path, params_json: String, wait: Duration) -> ParamsAnswer {
     let call = async {
         let mut client = NodeServiceClient::new(connect(socket).await?);
-        client.set_params(SetNodeParamsRequest { params_json }).await
+        client
+            .set_params(SetNodeParamsRequest { params_json })
+            .await
     };
     match tokio::time::timeout(wait, call).await {
         Ok(Ok(answer)) => match answer.into_inner().refusal {

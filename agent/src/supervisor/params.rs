@@ -41,13 +41,13 @@ impl Known {
     pub(super) fn start_with(&self, desired: &Instance) -> Instance {
         let mut inner = self.lock();
         let mut instance = desired.clone();
-        if inner.refused.as_ref() == Some(&desired.params_hash()) {
-            instance.params = inner.accepted.clone();
-            instance.overrides.clear();
-        } else {
+        if inner.refused.as_ref() != Some(&desired.params_hash()) {
             inner.refused = None;
             inner.accepted = desired.effective_params();
         }
+        // The instance file shows what takes effect.
+        instance.params = inner.accepted.clone();
+        instance.overrides.clear();
         instance
     }
 
@@ -181,12 +181,12 @@ mod tests {
             .unwrap()
         };
         let known = Known::default();
-        assert_eq!(known.start_with(&instance(2)), instance(2));
+        let started_with = |gain| known.start_with(&instance(gain)).params["gain"].clone();
+        assert_eq!(started_with(2), 2);
         known.lock().refused = Some(instance(99).params_hash());
-        let started = known.start_with(&instance(99));
-        assert_eq!(started.params_hash(), instance(2).params_hash());
-        // Something else is tried again.
-        assert_eq!(known.start_with(&instance(3)), instance(3));
-        assert_eq!(known.start_with(&instance(99)), instance(99));
+        assert_eq!(started_with(99), 2);
+        // Something else is tried, and then the refused one again.
+        assert_eq!(started_with(3), 3);
+        assert_eq!(started_with(99), 99);
     }
 }

@@ -9,6 +9,7 @@ mod bulk;
 mod fleet;
 mod instances;
 mod node;
+mod params;
 mod setup;
 mod trust;
 

@@ -4,8 +4,8 @@
 use std::{io::Write, pin::Pin, time::Duration};
 
 use edgeflow_proto::v1::{
-    NodeReport, NodeState, NodeStats, StopNodeRequest, StopNodeResponse, WatchNodeRequest,
-    node_service_server,
+    NodeReport, NodeState, NodeStats, Parameter, SetNodeParamsRequest, SetNodeParamsResponse,
+    StopNodeRequest, StopNodeResponse, WatchNodeRequest, node_service_server,
 };
 use edgeflow_spec::{
     assignment::{Instance, Output, Program},
@@ -15,6 +15,9 @@ use serde_json::json;
 use tokio::net::UnixListener;
 use tokio_stream::{Stream, StreamExt, wrappers::IntervalStream, wrappers::UnixListenerStream};
 use tonic::{Request, Response, Status};
+
+/// Above, a node process refuses its live parameter `level`, running or starting.
+const MAX_LEVEL: u64 = 9;
 
 /// An instance of a command.
 pub(crate) fn command(node: &str, words: &[&str]) -> Instance {
@@ -82,6 +85,12 @@ impl node_service_server::NodeService for Service {
                     ..NodeStats::default()
                 }),
                 pid: std::process::id(),
+                parameters: vec![Parameter {
+                    name: "level".to_owned(),
+                    kind: "integer".to_owned(),
+                    live: true,
+                    ..Parameter::default()
+                }],
             })
         });
         Ok(Response::new(Box::pin(reports)))
@@ -96,6 +105,24 @@ impl node_service_server::NodeService for Service {
             std::process::exit(0);
         }
         Ok(Response::new(StopNodeResponse {}))
+    }
+
+    async fn set_params(
+        &self,
+        request: Request<SetNodeParamsRequest>,
+    ) -> Result<Response<SetNodeParamsResponse>, Status> {
+        let text = request.into_inner().params_json;
+        let params: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let level = params["level"].as_u64().unwrap_or_default();
+        let refusal = if level > MAX_LEVEL {
+            "the level is too high"
+        } else {
+            println!("level {level}");
+            ""
+        };
+        Ok(Response::new(SetNodeParamsResponse {
+            refusal: refusal.to_owned(),
+        }))
     }
 }
 
@@ -114,6 +141,11 @@ async fn a_node_process() {
             .unwrap_or_default()
     );
     std::io::stdout().flush().unwrap();
+    let level = param("level").and_then(|level| level.as_u64());
+    if level > Some(MAX_LEVEL) {
+        println!("the level is too high");
+        std::process::exit(1);
+    }
     let stubborn = param("stubborn").is_some();
     if stubborn {
         let mut term =

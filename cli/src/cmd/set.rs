@@ -106,7 +106,9 @@ impl Set {
             0
         } else {
             // 0 would be no wait.
-            u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX).max(1)
+            u32::try_from(self.timeout.as_millis())
+                .unwrap_or(u32::MAX)
+                .max(1)
         };
         Ok(v1::SetParamsRequest {
             system: self.system.clone(),
@@ -120,9 +122,8 @@ impl Set {
     }
 
     fn verdict(&self, view: &SetView) -> Outcome {
-        let words = |one: &OutcomeView| {
-            format!("{} on {}: {}", one.instance, one.device, one.message)
-        };
+        let words =
+            |one: &OutcomeView| format!("{} on {}: {}", one.instance, one.device, one.message);
         let refused: Vec<String> = view.in_state("refused").map(words).collect();
         if !refused.is_empty() {
             let failure = Failure::failed(format!("{} refused the values", self.node))

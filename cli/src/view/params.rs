@@ -7,12 +7,7 @@ use serde_json::Value;
 
 use crate::{
     cells,
-    output::{
-        Row,
-        colour::Style,
-        table::Cell,
-        time::rfc3339,
-    },
+    output::{Row, colour::Style, table::Cell, time::rfc3339},
 };
 
 /// A parameter as its node declares it.

@@ -174,7 +174,11 @@ impl From<v1::OverrideChange> for OverrideChangeView {
 
 impl OverrideChangeView {
     fn line(&self, paint: Paint) -> String {
-        let what = if self.action == "keep" { "kept" } else { "dropped" };
+        let what = if self.action == "keep" {
+            "kept"
+        } else {
+            "dropped"
+        };
         format!(
             "    {} override {}.{}={} {what}  {}",
             mark(self.action, paint),
@@ -373,10 +377,7 @@ fn device_lines(device: &DevicePlanView, lines: &mut Vec<String>, paint: Paint) 
             paint.dim(&format!("  {}", change.reason))
         };
         let sign = mark(change.action, paint);
-        lines.push(format!(
-            "      {sign} {what} {}{why}",
-            change.instance
-        ));
+        lines.push(format!("      {sign} {what} {}{why}", change.instance));
     }
     if kept > 0 {
         lines.push(format!(

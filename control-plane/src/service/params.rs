@@ -63,9 +63,8 @@ impl Service {
                 let withdrawn = self.withdraw(&request, change, &why).await?;
                 return self.params_response(&request.system, outcomes, withdrawn);
             }
-            let waits = |one: &v1::ParamsOutcome| {
-                one.online && one.progress() == ParamsProgress::Pending
-            };
+            let waits =
+                |one: &v1::ParamsOutcome| one.online && one.progress() == ParamsProgress::Pending;
             let settled = !outcomes.iter().any(waits);
             if settled || Instant::now() >= deadline {
                 return self.params_response(&request.system, outcomes, false);
@@ -107,7 +106,7 @@ impl Service {
                 "a call changes {MAX_CHANGES} parameters at most"
             )));
         }
-        let mut mutation = self.mutate().await?;
+        let mutation = self.mutate().await?;
         let name = &request.system;
         let current = mutation.world.systems.get(name).cloned();
         let current = current.ok_or_else(|| no_system(name))?;
@@ -163,7 +162,10 @@ impl Service {
     fn outcomes(&self, system: &str, node: &str) -> Result<Vec<v1::ParamsOutcome>, ServiceError> {
         let world = self.world();
         let state = world.systems.get(system).ok_or_else(|| no_system(system))?;
-        let devices = world.devices.values().filter(|device| state.matches(device));
+        let devices = world
+            .devices
+            .values()
+            .filter(|device| state.matches(device));
         let mut outcomes = Vec::new();
         for device in devices {
             let live = self.fleet.live(&device.row.id);
@@ -253,7 +255,13 @@ fn next_rows(
         rows.remove(&(request.node.clone(), name.clone()));
     }
     for change in &request.set {
-        match check(&request.node, node, declared, &change.name, change.value.as_ref()) {
+        match check(
+            &request.node,
+            node,
+            declared,
+            &change.name,
+            change.value.as_ref(),
+        ) {
             Ok(value) => {
                 let key = (request.node.clone(), change.name.clone());
                 let row = OverrideRow {

@@ -58,7 +58,11 @@ impl From<String> for Etag {
 }
 
 impl Etag {
-    pub(super) fn check(&self, name: &str, current: Option<&Arc<SystemState>>) -> Result<(), ServiceError> {
+    pub(super) fn check(
+        &self,
+        name: &str,
+        current: Option<&Arc<SystemState>>,
+    ) -> Result<(), ServiceError> {
         match (self, current) {
             (Self::Any, _) => Ok(()),
             (Self::Exactly(etag), Some(system)) if *etag == system.row.etag => Ok(()),

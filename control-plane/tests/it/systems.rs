@@ -53,7 +53,8 @@ async fn an_apply_makes_a_revision_and_the_same_again_does_not() {
     let same = apply(&mut admin, &format!("# a comment\n{}", pattern("one", 10))).await;
     assert_eq!(same.outcome(), ApplyOutcome::Unchanged);
     assert_eq!(same.system.unwrap().revision, 1);
-    let second = apply(&mut admin, &pattern("one", 20)).await;
+    let other = pattern("one", 10).replace("fps: 10", "size: 64x64");
+    let second = apply(&mut admin, &other).await;
     assert_eq!(second.outcome(), ApplyOutcome::Updated);
     let system = second.system.unwrap();
     assert_eq!(system.revision, 2);

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use edgeflow::{
-    Codec, Context, Frame, FrameSet, FusedNode, Fusion, Input, Node, NodeError, Outputs, Policy,
-    Source, Step,
+    Codec, Context, Frame, FrameSet, FusedNode, Fusion, Input, Node, NodeError, Outputs,
+    Parameter, Policy, Source, Step,
 };
 
 #[derive(serde::Deserialize)]
@@ -29,6 +29,17 @@ struct Params {
     /// Fail: setup, loop, fatal, panic.
     #[serde(default)]
     fail: Option<String>,
+    /// Sleep in the loop, milliseconds.
+    #[serde(default)]
+    busy_ms: u64,
+}
+
+fn parameters() -> Vec<Parameter> {
+    vec![
+        Parameter::number("fps", 0.01, 1000.0).live(),
+        Parameter::integer("busy_ms", 0, 60_000).live().default(0),
+        Parameter::text("fail").live(),
+    ]
 }
 
 struct Numbers {
@@ -39,6 +50,15 @@ struct Numbers {
 
 impl Source for Numbers {
     type Params = Params;
+
+    fn parameters() -> Vec<Parameter> {
+        parameters()
+    }
+
+    fn params_changed(&mut self, params: Params) -> Result<(), NodeError> {
+        self.fps = params.fps;
+        Ok(())
+    }
 
     fn setup(_: &mut Context, params: Params) -> Result<Self, NodeError> {
         Ok(Self {
@@ -71,6 +91,18 @@ struct Relay {
 impl Node for Relay {
     type Params = Params;
 
+    fn parameters() -> Vec<Parameter> {
+        parameters()
+    }
+
+    fn params_changed(&mut self, params: Params) -> Result<(), NodeError> {
+        if params.fail.as_deref() == Some("change") {
+            return Err(NodeError::new("no such mode"));
+        }
+        self.params = params;
+        Ok(())
+    }
+
     fn setup(ctx: &mut Context, params: Params) -> Result<Self, NodeError> {
         ctx.stop().sleep(Duration::from_millis(params.setup_ms));
         if params.fail.as_deref() == Some("setup") {
@@ -92,6 +124,7 @@ impl Node for Relay {
             _ => {}
         }
         std::thread::sleep(Duration::from_millis(self.params.sleep_ms));
+        std::thread::sleep(Duration::from_millis(self.params.busy_ms));
         out.send_to_all(&input.frame)
     }
 

@@ -96,7 +96,10 @@ impl Node for Motion {
 
 /// Refuses a share that is not from 0 to 1.
 pub(crate) fn check_shares(shares: &[(&str, f32)]) -> Result<(), NodeError> {
-    match shares.iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+    match shares
+        .iter()
+        .find(|(_, share)| !(0.0..=1.0).contains(share))
+    {
         None => Ok(()),
         Some((name, share)) => Err(NodeError::new(format!(
             "parameter `{name}`: {share} is not from 0 to 1"
@@ -276,7 +279,11 @@ mod tests {
         assert_eq!(boxes(&mut fixture, frame(200, 100)), []);
         let error = fixture.change_node(json!({"threshold": 2.0})).unwrap_err();
         assert_eq!(error.chain(), "parameter `threshold`: 2 is not from 0 to 1");
-        assert_eq!(boxes(&mut fixture, frame(20, 100)), [], "the old value stays");
+        assert_eq!(
+            boxes(&mut fixture, frame(20, 100)),
+            [],
+            "the old value stays"
+        );
     }
 
     #[test]

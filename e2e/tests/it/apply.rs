@@ -29,7 +29,8 @@ fn an_edit_restarts_only_the_node_that_changed() -> Result<()> {
     let fleet = Fleet::with_device()?;
     fleet.apply_ready(&pipeline(20, 0.05))?;
     let before = pids(&fleet)?;
-    let system = fleet.apply_ready(&pipeline(20, 0.5))?;
+    let edited = pipeline(20, 0.5).replace("threshold: 0.5}", "threshold: 0.5}, env: {A: b}");
+    let system = fleet.apply_ready(&edited)?;
     ensure!(system.revision == 2);
     let after = pids(&fleet)?;
     ensure!(before[0] == after[0], "the camera was restarted");

@@ -9,6 +9,7 @@ mod cli;
 mod failures;
 mod local;
 mod manifests;
+mod params;
 mod replicas;
 mod survival;
 mod tokens;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use edgeflow::{Codec, Context, Frame, Input, Node, NodeError, Outputs};
+use edgeflow::{Codec, Context, Frame, Input, Node, NodeError, Outputs, Parameter};
 use serde::{Deserialize, Serialize};
 
 /// `with:` in system.yaml.
@@ -33,6 +33,15 @@ struct Brightness {
 impl Node for Brightness {
     type Params = Params;
 
+    fn parameters() -> Vec<Parameter> {
+        vec![
+            Parameter::integer("min_bytes", 0, 100_000_000)
+                .default(0)
+                .live()
+                .summary("Pictures with fewer bytes raise a condition."),
+        ]
+    }
+
     fn setup(_: &mut Context, params: Params) -> Result<Self, NodeError> {
         Ok(Self {
             min_bytes: params.min_bytes,
@@ -59,6 +68,11 @@ impl Node for Brightness {
         meta.set("brightness", &measured)?;
         frame.set_meta(&meta);
         out.send("out", frame)
+    }
+
+    fn params_changed(&mut self, params: Params) -> Result<(), NodeError> {
+        self.min_bytes = params.min_bytes;
+        Ok(())
     }
 }
 
@@ -131,6 +145,9 @@ mod tests {
             fixture.condition(),
             "pictures of 30 bytes: is the lens covered?"
         );
+        fixture.change_node(json!({"min_bytes": 10})).unwrap();
+        fixture.process("in", frame).unwrap();
+        assert_eq!(fixture.condition(), "");
     }
 
     #[test]

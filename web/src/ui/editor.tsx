@@ -194,6 +194,19 @@ export function PlanView({ plan }: { plan: Plan }) {
           <Change key={change.id} action={change.action} name={change.id} details={[change.qos, change.transport].filter(Boolean).join(", ")} />
         ))}
       </ul>
+      {plan.overrides.length > 0 && (
+        <ul aria-label="Parameters that were set">
+          {plan.overrides.map((change) => (
+            <li key={`${change.node}.${change.name}`}>
+              <Tag tone={change.action === ChangeAction.KEEP ? "off" : "warn"}>{change.action === ChangeAction.KEEP ? "keep" : "drop"}</Tag>
+              <code>
+                {change.node}.{change.name} = {change.valueJson}
+              </code>
+              <span className="muted">{change.reason}</span>
+            </li>
+          ))}
+        </ul>
+      )}
       {plan.devices.length === 0 ? (
         <p className="muted">No device matches, so nothing starts anywhere yet.</p>
       ) : (

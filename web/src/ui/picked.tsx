@@ -9,6 +9,7 @@ import { Link, paths } from "../lib/router";
 import type { Picked } from "./graph";
 import { Icon } from "./icons";
 import { InstanceTable } from "./instances";
+import { ParamsForm } from "./params-form";
 import { Panel, Tag } from "./parts";
 
 export function PickedPanel({ system, instances, picked, onClose }: { system: System; instances: InstanceStatus[]; picked: Picked; onClose: () => void }) {
@@ -111,7 +112,6 @@ function LatencyRow({ name, title, value }: { name: string; title: string; value
 
 function NodePanel({ system, node, instances, close }: { system: System; node: NodeInfo; instances: InstanceStatus[]; close: ReactNode }) {
   const here = instances.filter((instance) => instance.node === node.name);
-  const params = readParams(node.paramsJson);
   return (
     <Panel
       flush
@@ -141,32 +141,10 @@ function NodePanel({ system, node, instances, close }: { system: System; node: N
               </dd>
             </>
           )}
-          {params.map(([key, value]) => (
-            <Param key={key} name={key} value={value} />
-          ))}
         </dl>
+        <ParamsForm system={system} node={node} />
       </div>
       <InstanceTable instances={here} show="device" />
     </Panel>
   );
-}
-
-function Param({ name, value }: { name: string; value: unknown }) {
-  return (
-    <>
-      <dt className="mono">{name}</dt>
-      <dd>
-        <code>{typeof value === "string" ? value : JSON.stringify(value)}</code>
-      </dd>
-    </>
-  );
-}
-
-function readParams(text: string): [string, unknown][] {
-  try {
-    const value: unknown = JSON.parse(text || "{}");
-    return value !== null && typeof value === "object" ? Object.entries(value) : [];
-  } catch {
-    return [];
-  }
 }

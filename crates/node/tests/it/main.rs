@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod chains;
+mod params;
 mod process;
 mod runner;

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use edgeflow_proto::v1::node_service_client::NodeServiceClient;
-use edgeflow_proto::v1::{NodeReport, StopNodeRequest, WatchNodeRequest};
+use edgeflow_proto::v1::{NodeReport, SetNodeParamsRequest, StopNodeRequest, WatchNodeRequest};
 use edgeflow_spec::assignment::{Input, Instance, OutputGroup, Program, RestartPolicy};
 use edgeflow_spec::instance_config::{INSTANCE_ENV, InputSocket, InstanceConfig, OutputSocket};
 use edgeflow_spec::qos::LinkQos;
@@ -226,6 +226,16 @@ impl Process {
             let request = StopNodeRequest { grace_ms: 1000 };
             client.stop(request).await.unwrap();
         });
+    }
+
+    /// Asks to change the parameters: why it was refused, empty if it was not.
+    pub(crate) fn set_params(&self, params: &Value) -> Result<String, tonic::Status> {
+        run(async {
+            let params_json = params.to_string();
+            let request = SetNodeParamsRequest { params_json };
+            let answer = self.client().await.set_params(request).await?;
+            Ok(answer.into_inner().refusal)
+        })
     }
 
     async fn client(&self) -> NodeServiceClient<tonic::transport::Channel> {

@@ -102,8 +102,12 @@ fn failures_end_with_a_code_and_their_reason_in_the_last_line() {
             "error: setup failed: loading the model: no such model",
         ),
         (
+            json!({"setup_ms": "x"}),
+            "error: setup failed: parameter `setup_ms`: invalid type: string \"x\", expected u64",
+        ),
+        (
             json!({"fps": "x"}),
-            "error: setup failed: parameter `fps`: invalid type: string \"x\", expected f64",
+            "error: setup failed: parameter `fps`: expected a number, found text",
         ),
     ];
     let (world, qos) = (World::new(), LinkQos::realtime());

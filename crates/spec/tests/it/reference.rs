@@ -52,7 +52,7 @@ fn section() -> String {
             let live = if builtin.live_params().contains(&param.name) {
                 "yes"
             } else {
-                ""
+                "no"
             };
             writeln!(
                 text,

@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file edgeflow/v1/control.proto.
  */
 export const file_edgeflow_v1_control: GenFile = /*@__PURE__*/
-  fileDesc("ChllZGdlZmxvdy92MS9jb250cm9sLnByb3RvEgtlZGdlZmxvdy52MSIWChRHZXRTZXJ2ZXJJbmZvUmVxdWVzdCJwChVHZXRTZXJ2ZXJJbmZvUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIWCg5jYV9maW5nZXJwcmludBgCIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAMgASgJEhcKD3N0YXJ0ZWRfdW5peF9tcxgEIAEoAyJTChJBcHBseVN5c3RlbVJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAkSDAoEZmlsZRgCIAEoCRIMCgRldGFnGAMgASgJEg8KB2RyeV9ydW4YBCABKAgiwAEKE0FwcGx5U3lzdGVtUmVzcG9uc2USKgoHb3V0Y29tZRgBIAEoDjIZLmVkZ2VmbG93LnYxLkFwcGx5T3V0Y29tZRImCghwcm9ibGVtcxgCIAMoCzIULmVkZ2VmbG93LnYxLlByb2JsZW0SHwoEcGxhbhgDIAEoCzIRLmVkZ2VmbG93LnYxLlBsYW4SIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtEg8KB2RyeV9ydW4YBSABKAgiIAoQR2V0U3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJIjgKEUdldFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbSIUChJMaXN0U3lzdGVtc1JlcXVlc3QiOwoTTGlzdFN5c3RlbXNSZXNwb25zZRIkCgdzeXN0ZW1zGAEgAygLMhMuZWRnZWZsb3cudjEuU3lzdGVtIl8KEldhdGNoU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDXVudGlsX3NldHRsZWQYAiABKAgSEAoIcmV2aXNpb24YAyABKAQSEgoKdGltZW91dF9tcxgEIAEoDSJLChNXYXRjaFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbRIPCgdzZXR0bGVkGAIgASgIIjEKE0RlbGV0ZVN5c3RlbVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJIhYKFERlbGV0ZVN5c3RlbVJlc3BvbnNlIiQKFExpc3RSZXZpc2lvbnNSZXF1ZXN0EgwKBG5hbWUYASABKAkiQQoVTGlzdFJldmlzaW9uc1Jlc3BvbnNlEigKCXJldmlzaW9ucxgBIAMoCzIVLmVkZ2VmbG93LnYxLlJldmlzaW9uIkUKFVJvbGxiYWNrU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEgwKBGV0YWcYAyABKAkiIgoQR2V0RGV2aWNlUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiOAoRR2V0RGV2aWNlUmVzcG9uc2USIwoGZGV2aWNlGAEgASgLMhMuZWRnZWZsb3cudjEuRGV2aWNlIiYKEkxpc3REZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSI7ChNMaXN0RGV2aWNlc1Jlc3BvbnNlEiQKB2RldmljZXMYASADKAsyEy5lZGdlZmxvdy52MS5EZXZpY2UiJwoTV2F0Y2hEZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSKfAQoWU2V0RGV2aWNlTGFiZWxzUmVxdWVzdBIOCgZkZXZpY2UYASABKAkSOQoDc2V0GAIgAygLMiwuZWRnZWZsb3cudjEuU2V0RGV2aWNlTGFiZWxzUmVxdWVzdC5TZXRFbnRyeRIOCgZyZW1vdmUYAyADKAkaKgoIU2V0RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIlChNEZWxldGVEZXZpY2VSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCSIWChREZWxldGVEZXZpY2VSZXNwb25zZSImChRHZXREZXZpY2VMb2FkUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiQQoVR2V0RGV2aWNlTG9hZFJlc3BvbnNlEigKB3NhbXBsZXMYASADKAsyFy5lZGdlZmxvdy52MS5EZXZpY2VMb2FkIsQBCgVUb2tlbhIKCgJpZBgBIAEoCRIXCg9jcmVhdGVkX3VuaXhfbXMYAiABKAMSFwoPZXhwaXJlc191bml4X21zGAMgASgDEgwKBHVzZXMYBCABKA0SEAoIbWF4X3VzZXMYBSABKA0SLgoGbGFiZWxzGAYgAygLMh4uZWRnZWZsb3cudjEuVG9rZW4uTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKnAQoSQ3JlYXRlVG9rZW5SZXF1ZXN0EhMKC3R0bF9zZWNvbmRzGAEgASgNEhAKCG1heF91c2VzGAIgASgNEjsKBmxhYmVscxgDIAMoCzIrLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KE0NyZWF0ZVRva2VuUmVzcG9uc2USIQoFdG9rZW4YASABKAsyEi5lZGdlZmxvdy52MS5Ub2tlbhIOCgZzZWNyZXQYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCSITChFMaXN0VG9rZW5zUmVxdWVzdCI4ChJMaXN0VG9rZW5zUmVzcG9uc2USIgoGdG9rZW5zGAEgAygLMhIuZWRnZWZsb3cudjEuVG9rZW4iIAoSRGVsZXRlVG9rZW5SZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVRva2VuUmVzcG9uc2UiwwEKBUV2ZW50EgoKAmlkGAEgASgEEhIKCmF0X3VuaXhfbXMYAiABKAMSEAoIc2V2ZXJpdHkYAyABKAkSDgoGcmVhc29uGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDgoGc3lzdGVtGAYgASgJEgwKBG5vZGUYByABKAkSEAoIaW5zdGFuY2UYCCABKAkSEQoJZGV2aWNlX2lkGAkgASgJEhMKC2RldmljZV9uYW1lGAogASgJEg8KB2RldGFpbHMYCyADKAkiaQoSV2F0Y2hFdmVudHNSZXF1ZXN0Eg4KBnN5c3RlbRgBIAEoCRIOCgZkZXZpY2UYAiABKAkSDAoEdGFpbBgDIAEoDRIVCg1zaW5jZV91bml4X21zGAQgASgDEg4KBmZvbGxvdxgFIAEoCCKCAQoLTG9nc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSDgoGZGV2aWNlGAMgASgJEhAKCGluc3RhbmNlGAQgASgJEgwKBHRhaWwYBSABKA0SFQoNc2luY2VfdW5peF9tcxgGIAEoAxIOCgZmb2xsb3cYByABKAgigAEKB0xvZ0xpbmUSEgoKYXRfdW5peF9tcxgBIAEoAxIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIQCghpbnN0YW5jZRgEIAEoCRITCgtkZXZpY2VfbmFtZRgFIAEoCRIOCgZzdHJlYW0YBiABKAkSDAoEdGV4dBgHIAEoCSqcAQoMQXBwbHlPdXRjb21lEh0KGUFQUExZX09VVENPTUVfVU5TUEVDSUZJRUQQABIZChVBUFBMWV9PVVRDT01FX0NSRUFURUQQARIZChVBUFBMWV9PVVRDT01FX1VQREFURUQQAhIbChdBUFBMWV9PVVRDT01FX1VOQ0hBTkdFRBADEhoKFkFQUExZX09VVENPTUVfUkVKRUNURUQQBDKdDAoOQ29udHJvbFNlcnZpY2USVgoNR2V0U2VydmVySW5mbxIhLmVkZ2VmbG93LnYxLkdldFNlcnZlckluZm9SZXF1ZXN0GiIuZWRnZWZsb3cudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlElAKC0FwcGx5U3lzdGVtEh8uZWRnZWZsb3cudjEuQXBwbHlTeXN0ZW1SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQXBwbHlTeXN0ZW1SZXNwb25zZRJKCglHZXRTeXN0ZW0SHS5lZGdlZmxvdy52MS5HZXRTeXN0ZW1SZXF1ZXN0Gh4uZWRnZWZsb3cudjEuR2V0U3lzdGVtUmVzcG9uc2USUAoLTGlzdFN5c3RlbXMSHy5lZGdlZmxvdy52MS5MaXN0U3lzdGVtc1JlcXVlc3QaIC5lZGdlZmxvdy52MS5MaXN0U3lzdGVtc1Jlc3BvbnNlElIKC1dhdGNoU3lzdGVtEh8uZWRnZWZsb3cudjEuV2F0Y2hTeXN0ZW1SZXF1ZXN0GiAuZWRnZWZsb3cudjEuV2F0Y2hTeXN0ZW1SZXNwb25zZTABElMKDERlbGV0ZVN5c3RlbRIgLmVkZ2VmbG93LnYxLkRlbGV0ZVN5c3RlbVJlcXVlc3QaIS5lZGdlZmxvdy52MS5EZWxldGVTeXN0ZW1SZXNwb25zZRJWCg1MaXN0UmV2aXNpb25zEiEuZWRnZWZsb3cudjEuTGlzdFJldmlzaW9uc1JlcXVlc3QaIi5lZGdlZmxvdy52MS5MaXN0UmV2aXNpb25zUmVzcG9uc2USVgoOUm9sbGJhY2tTeXN0ZW0SIi5lZGdlZmxvdy52MS5Sb2xsYmFja1N5c3RlbVJlcXVlc3QaIC5lZGdlZmxvdy52MS5BcHBseVN5c3RlbVJlc3BvbnNlEkoKCUdldERldmljZRIdLmVkZ2VmbG93LnYxLkdldERldmljZVJlcXVlc3QaHi5lZGdlZmxvdy52MS5HZXREZXZpY2VSZXNwb25zZRJQCgtMaXN0RGV2aWNlcxIfLmVkZ2VmbG93LnYxLkxpc3REZXZpY2VzUmVxdWVzdBogLmVkZ2VmbG93LnYxLkxpc3REZXZpY2VzUmVzcG9uc2USVAoMV2F0Y2hEZXZpY2VzEiAuZWRnZWZsb3cudjEuV2F0Y2hEZXZpY2VzUmVxdWVzdBogLmVkZ2VmbG93LnYxLkxpc3REZXZpY2VzUmVzcG9uc2UwARJWCg9TZXREZXZpY2VMYWJlbHMSIy5lZGdlZmxvdy52MS5TZXREZXZpY2VMYWJlbHNSZXF1ZXN0Gh4uZWRnZWZsb3cudjEuR2V0RGV2aWNlUmVzcG9uc2USUwoMRGVsZXRlRGV2aWNlEiAuZWRnZWZsb3cudjEuRGVsZXRlRGV2aWNlUmVxdWVzdBohLmVkZ2VmbG93LnYxLkRlbGV0ZURldmljZVJlc3BvbnNlElYKDUdldERldmljZUxvYWQSIS5lZGdlZmxvdy52MS5HZXREZXZpY2VMb2FkUmVxdWVzdBoiLmVkZ2VmbG93LnYxLkdldERldmljZUxvYWRSZXNwb25zZRJQCgtDcmVhdGVUb2tlbhIfLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVxdWVzdBogLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVzcG9uc2USTQoKTGlzdFRva2VucxIeLmVkZ2VmbG93LnYxLkxpc3RUb2tlbnNSZXF1ZXN0Gh8uZWRnZWZsb3cudjEuTGlzdFRva2Vuc1Jlc3BvbnNlElAKC0RlbGV0ZVRva2VuEh8uZWRnZWZsb3cudjEuRGVsZXRlVG9rZW5SZXF1ZXN0GiAuZWRnZWZsb3cudjEuRGVsZXRlVG9rZW5SZXNwb25zZRJECgtXYXRjaEV2ZW50cxIfLmVkZ2VmbG93LnYxLldhdGNoRXZlbnRzUmVxdWVzdBoSLmVkZ2VmbG93LnYxLkV2ZW50MAESOAoETG9ncxIYLmVkZ2VmbG93LnYxLkxvZ3NSZXF1ZXN0GhQuZWRnZWZsb3cudjEuTG9nTGluZTABYgZwcm90bzM", [file_edgeflow_v1_device, file_edgeflow_v1_status, file_edgeflow_v1_system]);
+  fileDesc("ChllZGdlZmxvdy92MS9jb250cm9sLnByb3RvEgtlZGdlZmxvdy52MSIWChRHZXRTZXJ2ZXJJbmZvUmVxdWVzdCJwChVHZXRTZXJ2ZXJJbmZvUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIWCg5jYV9maW5nZXJwcmludBgCIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAMgASgJEhcKD3N0YXJ0ZWRfdW5peF9tcxgEIAEoAyJTChJBcHBseVN5c3RlbVJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAkSDAoEZmlsZRgCIAEoCRIMCgRldGFnGAMgASgJEg8KB2RyeV9ydW4YBCABKAgiwAEKE0FwcGx5U3lzdGVtUmVzcG9uc2USKgoHb3V0Y29tZRgBIAEoDjIZLmVkZ2VmbG93LnYxLkFwcGx5T3V0Y29tZRImCghwcm9ibGVtcxgCIAMoCzIULmVkZ2VmbG93LnYxLlByb2JsZW0SHwoEcGxhbhgDIAEoCzIRLmVkZ2VmbG93LnYxLlBsYW4SIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtEg8KB2RyeV9ydW4YBSABKAgiIAoQR2V0U3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJIjgKEUdldFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbSIUChJMaXN0U3lzdGVtc1JlcXVlc3QiOwoTTGlzdFN5c3RlbXNSZXNwb25zZRIkCgdzeXN0ZW1zGAEgAygLMhMuZWRnZWZsb3cudjEuU3lzdGVtIl8KEldhdGNoU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDXVudGlsX3NldHRsZWQYAiABKAgSEAoIcmV2aXNpb24YAyABKAQSEgoKdGltZW91dF9tcxgEIAEoDSJLChNXYXRjaFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbRIPCgdzZXR0bGVkGAIgASgIIjEKE0RlbGV0ZVN5c3RlbVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJIhYKFERlbGV0ZVN5c3RlbVJlc3BvbnNlIiQKFExpc3RSZXZpc2lvbnNSZXF1ZXN0EgwKBG5hbWUYASABKAkiQQoVTGlzdFJldmlzaW9uc1Jlc3BvbnNlEigKCXJldmlzaW9ucxgBIAMoCzIVLmVkZ2VmbG93LnYxLlJldmlzaW9uIkUKFVJvbGxiYWNrU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEgwKBGV0YWcYAyABKAkilQEKEFNldFBhcmFtc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSJAoDc2V0GAMgAygLMhcuZWRnZWZsb3cudjEuUGFyYW1WYWx1ZRINCgVyZXNldBgEIAMoCRIPCgdkdXJhYmxlGAUgASgIEg8KB3dhaXRfbXMYBiABKA0SDAoEZXRhZxgHIAEoCSJDCgpQYXJhbVZhbHVlEgwKBG5hbWUYASABKAkSDgoEdGV4dBgCIAEoCUgAEg4KBGpzb24YAyABKAlIAEIHCgV2YWx1ZSKhAQoRU2V0UGFyYW1zUmVzcG9uc2USJgoIcHJvYmxlbXMYASADKAsyFC5lZGdlZmxvdy52MS5Qcm9ibGVtEiwKCG91dGNvbWVzGAIgAygLMhouZWRnZWZsb3cudjEuUGFyYW1zT3V0Y29tZRIRCgl3aXRoZHJhd24YAyABKAgSIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtIoYBCg1QYXJhbXNPdXRjb21lEhAKCGluc3RhbmNlGAEgASgJEhMKC2RldmljZV9uYW1lGAIgASgJEi0KCHByb2dyZXNzGAMgASgOMhsuZWRnZWZsb3cudjEuUGFyYW1zUHJvZ3Jlc3MSDwoHbWVzc2FnZRgEIAEoCRIOCgZvbmxpbmUYBSABKAgiIgoQR2V0RGV2aWNlUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiOAoRR2V0RGV2aWNlUmVzcG9uc2USIwoGZGV2aWNlGAEgASgLMhMuZWRnZWZsb3cudjEuRGV2aWNlIiYKEkxpc3REZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSI7ChNMaXN0RGV2aWNlc1Jlc3BvbnNlEiQKB2RldmljZXMYASADKAsyEy5lZGdlZmxvdy52MS5EZXZpY2UiJwoTV2F0Y2hEZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSKfAQoWU2V0RGV2aWNlTGFiZWxzUmVxdWVzdBIOCgZkZXZpY2UYASABKAkSOQoDc2V0GAIgAygLMiwuZWRnZWZsb3cudjEuU2V0RGV2aWNlTGFiZWxzUmVxdWVzdC5TZXRFbnRyeRIOCgZyZW1vdmUYAyADKAkaKgoIU2V0RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIlChNEZWxldGVEZXZpY2VSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCSIWChREZWxldGVEZXZpY2VSZXNwb25zZSImChRHZXREZXZpY2VMb2FkUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiQQoVR2V0RGV2aWNlTG9hZFJlc3BvbnNlEigKB3NhbXBsZXMYASADKAsyFy5lZGdlZmxvdy52MS5EZXZpY2VMb2FkIsQBCgVUb2tlbhIKCgJpZBgBIAEoCRIXCg9jcmVhdGVkX3VuaXhfbXMYAiABKAMSFwoPZXhwaXJlc191bml4X21zGAMgASgDEgwKBHVzZXMYBCABKA0SEAoIbWF4X3VzZXMYBSABKA0SLgoGbGFiZWxzGAYgAygLMh4uZWRnZWZsb3cudjEuVG9rZW4uTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKnAQoSQ3JlYXRlVG9rZW5SZXF1ZXN0EhMKC3R0bF9zZWNvbmRzGAEgASgNEhAKCG1heF91c2VzGAIgASgNEjsKBmxhYmVscxgDIAMoCzIrLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KE0NyZWF0ZVRva2VuUmVzcG9uc2USIQoFdG9rZW4YASABKAsyEi5lZGdlZmxvdy52MS5Ub2tlbhIOCgZzZWNyZXQYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCSITChFMaXN0VG9rZW5zUmVxdWVzdCI4ChJMaXN0VG9rZW5zUmVzcG9uc2USIgoGdG9rZW5zGAEgAygLMhIuZWRnZWZsb3cudjEuVG9rZW4iIAoSRGVsZXRlVG9rZW5SZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVRva2VuUmVzcG9uc2UiwwEKBUV2ZW50EgoKAmlkGAEgASgEEhIKCmF0X3VuaXhfbXMYAiABKAMSEAoIc2V2ZXJpdHkYAyABKAkSDgoGcmVhc29uGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDgoGc3lzdGVtGAYgASgJEgwKBG5vZGUYByABKAkSEAoIaW5zdGFuY2UYCCABKAkSEQoJZGV2aWNlX2lkGAkgASgJEhMKC2RldmljZV9uYW1lGAogASgJEg8KB2RldGFpbHMYCyADKAkiaQoSV2F0Y2hFdmVudHNSZXF1ZXN0Eg4KBnN5c3RlbRgBIAEoCRIOCgZkZXZpY2UYAiABKAkSDAoEdGFpbBgDIAEoDRIVCg1zaW5jZV91bml4X21zGAQgASgDEg4KBmZvbGxvdxgFIAEoCCKCAQoLTG9nc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSDgoGZGV2aWNlGAMgASgJEhAKCGluc3RhbmNlGAQgASgJEgwKBHRhaWwYBSABKA0SFQoNc2luY2VfdW5peF9tcxgGIAEoAxIOCgZmb2xsb3cYByABKAgigAEKB0xvZ0xpbmUSEgoKYXRfdW5peF9tcxgBIAEoAxIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIQCghpbnN0YW5jZRgEIAEoCRITCgtkZXZpY2VfbmFtZRgFIAEoCRIOCgZzdHJlYW0YBiABKAkSDAoEdGV4dBgHIAEoCSqcAQoMQXBwbHlPdXRjb21lEh0KGUFQUExZX09VVENPTUVfVU5TUEVDSUZJRUQQABIZChVBUFBMWV9PVVRDT01FX0NSRUFURUQQARIZChVBUFBMWV9PVVRDT01FX1VQREFURUQQAhIbChdBUFBMWV9PVVRDT01FX1VOQ0hBTkdFRBADEhoKFkFQUExZX09VVENPTUVfUkVKRUNURUQQBCqIAQoOUGFyYW1zUHJvZ3Jlc3MSHwobUEFSQU1TX1BST0dSRVNTX1VOU1BFQ0lGSUVEEAASGwoXUEFSQU1TX1BST0dSRVNTX0FQUExJRUQQARIbChdQQVJBTVNfUFJPR1JFU1NfUEVORElORxACEhsKF1BBUkFNU19QUk9HUkVTU19SRUZVU0VEEAMy6QwKDkNvbnRyb2xTZXJ2aWNlElYKDUdldFNlcnZlckluZm8SIS5lZGdlZmxvdy52MS5HZXRTZXJ2ZXJJbmZvUmVxdWVzdBoiLmVkZ2VmbG93LnYxLkdldFNlcnZlckluZm9SZXNwb25zZRJQCgtBcHBseVN5c3RlbRIfLmVkZ2VmbG93LnYxLkFwcGx5U3lzdGVtUmVxdWVzdBogLmVkZ2VmbG93LnYxLkFwcGx5U3lzdGVtUmVzcG9uc2USSgoJR2V0U3lzdGVtEh0uZWRnZWZsb3cudjEuR2V0U3lzdGVtUmVxdWVzdBoeLmVkZ2VmbG93LnYxLkdldFN5c3RlbVJlc3BvbnNlElAKC0xpc3RTeXN0ZW1zEh8uZWRnZWZsb3cudjEuTGlzdFN5c3RlbXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdFN5c3RlbXNSZXNwb25zZRJSCgtXYXRjaFN5c3RlbRIfLmVkZ2VmbG93LnYxLldhdGNoU3lzdGVtUmVxdWVzdBogLmVkZ2VmbG93LnYxLldhdGNoU3lzdGVtUmVzcG9uc2UwARJTCgxEZWxldGVTeXN0ZW0SIC5lZGdlZmxvdy52MS5EZWxldGVTeXN0ZW1SZXF1ZXN0GiEuZWRnZWZsb3cudjEuRGVsZXRlU3lzdGVtUmVzcG9uc2USVgoNTGlzdFJldmlzaW9ucxIhLmVkZ2VmbG93LnYxLkxpc3RSZXZpc2lvbnNSZXF1ZXN0GiIuZWRnZWZsb3cudjEuTGlzdFJldmlzaW9uc1Jlc3BvbnNlElYKDlJvbGxiYWNrU3lzdGVtEiIuZWRnZWZsb3cudjEuUm9sbGJhY2tTeXN0ZW1SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQXBwbHlTeXN0ZW1SZXNwb25zZRJKCglTZXRQYXJhbXMSHS5lZGdlZmxvdy52MS5TZXRQYXJhbXNSZXF1ZXN0Gh4uZWRnZWZsb3cudjEuU2V0UGFyYW1zUmVzcG9uc2USSgoJR2V0RGV2aWNlEh0uZWRnZWZsb3cudjEuR2V0RGV2aWNlUmVxdWVzdBoeLmVkZ2VmbG93LnYxLkdldERldmljZVJlc3BvbnNlElAKC0xpc3REZXZpY2VzEh8uZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXNwb25zZRJUCgxXYXRjaERldmljZXMSIC5lZGdlZmxvdy52MS5XYXRjaERldmljZXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXNwb25zZTABElYKD1NldERldmljZUxhYmVscxIjLmVkZ2VmbG93LnYxLlNldERldmljZUxhYmVsc1JlcXVlc3QaHi5lZGdlZmxvdy52MS5HZXREZXZpY2VSZXNwb25zZRJTCgxEZWxldGVEZXZpY2USIC5lZGdlZmxvdy52MS5EZWxldGVEZXZpY2VSZXF1ZXN0GiEuZWRnZWZsb3cudjEuRGVsZXRlRGV2aWNlUmVzcG9uc2USVgoNR2V0RGV2aWNlTG9hZBIhLmVkZ2VmbG93LnYxLkdldERldmljZUxvYWRSZXF1ZXN0GiIuZWRnZWZsb3cudjEuR2V0RGV2aWNlTG9hZFJlc3BvbnNlElAKC0NyZWF0ZVRva2VuEh8uZWRnZWZsb3cudjEuQ3JlYXRlVG9rZW5SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQ3JlYXRlVG9rZW5SZXNwb25zZRJNCgpMaXN0VG9rZW5zEh4uZWRnZWZsb3cudjEuTGlzdFRva2Vuc1JlcXVlc3QaHy5lZGdlZmxvdy52MS5MaXN0VG9rZW5zUmVzcG9uc2USUAoLRGVsZXRlVG9rZW4SHy5lZGdlZmxvdy52MS5EZWxldGVUb2tlblJlcXVlc3QaIC5lZGdlZmxvdy52MS5EZWxldGVUb2tlblJlc3BvbnNlEkQKC1dhdGNoRXZlbnRzEh8uZWRnZWZsb3cudjEuV2F0Y2hFdmVudHNSZXF1ZXN0GhIuZWRnZWZsb3cudjEuRXZlbnQwARI4CgRMb2dzEhguZWRnZWZsb3cudjEuTG9nc1JlcXVlc3QaFC5lZGdlZmxvdy52MS5Mb2dMaW5lMAFiBnByb3RvMw", [file_edgeflow_v1_device, file_edgeflow_v1_status, file_edgeflow_v1_system]);
 
 /**
  * @generated from message edgeflow.v1.GetServerInfoRequest
@@ -364,6 +364,176 @@ export const RollbackSystemRequestSchema: GenMessage<RollbackSystemRequest> = /*
   messageDesc(file_edgeflow_v1_control, 14);
 
 /**
+ * @generated from message edgeflow.v1.SetParamsRequest
+ */
+export type SetParamsRequest = Message<"edgeflow.v1.SetParamsRequest"> & {
+  /**
+   * @generated from field: string system = 1;
+   */
+  system: string;
+
+  /**
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * @generated from field: repeated edgeflow.v1.ParamValue set = 3;
+   */
+  set: ParamValue[];
+
+  /**
+   * Back to the manifest's value.
+   *
+   * @generated from field: repeated string reset = 4;
+   */
+  reset: string[];
+
+  /**
+   * Kept by the next apply, which drops it otherwise.
+   *
+   * @generated from field: bool durable = 5;
+   */
+  durable: boolean;
+
+  /**
+   * Longest wait; 0: none.
+   *
+   * @generated from field: uint32 wait_ms = 6;
+   */
+  waitMs: number;
+
+  /**
+   * Empty: whatever there is now.
+   *
+   * @generated from field: string etag = 7;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message edgeflow.v1.SetParamsRequest.
+ * Use `create(SetParamsRequestSchema)` to create a new message.
+ */
+export const SetParamsRequestSchema: GenMessage<SetParamsRequest> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 15);
+
+/**
+ * @generated from message edgeflow.v1.ParamValue
+ */
+export type ParamValue = Message<"edgeflow.v1.ParamValue"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from oneof edgeflow.v1.ParamValue.value
+   */
+  value: {
+    /**
+     * As a person types it; read as the declared type.
+     *
+     * @generated from field: string text = 2;
+     */
+    value: string;
+    case: "text";
+  } | {
+    /**
+     * @generated from field: string json = 3;
+     */
+    value: string;
+    case: "json";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message edgeflow.v1.ParamValue.
+ * Use `create(ParamValueSchema)` to create a new message.
+ */
+export const ParamValueSchema: GenMessage<ParamValue> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 16);
+
+/**
+ * @generated from message edgeflow.v1.SetParamsResponse
+ */
+export type SetParamsResponse = Message<"edgeflow.v1.SetParamsResponse"> & {
+  /**
+   * Says why nothing was changed.
+   *
+   * @generated from field: repeated edgeflow.v1.Problem problems = 1;
+   */
+  problems: Problem[];
+
+  /**
+   * Every copy of the node, as far as it got within the wait.
+   *
+   * @generated from field: repeated edgeflow.v1.ParamsOutcome outcomes = 2;
+   */
+  outcomes: ParamsOutcome[];
+
+  /**
+   * A copy refused the values, and they were taken back everywhere.
+   *
+   * @generated from field: bool withdrawn = 3;
+   */
+  withdrawn: boolean;
+
+  /**
+   * @generated from field: edgeflow.v1.System system = 4;
+   */
+  system?: System;
+};
+
+/**
+ * Describes the message edgeflow.v1.SetParamsResponse.
+ * Use `create(SetParamsResponseSchema)` to create a new message.
+ */
+export const SetParamsResponseSchema: GenMessage<SetParamsResponse> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 17);
+
+/**
+ * @generated from message edgeflow.v1.ParamsOutcome
+ */
+export type ParamsOutcome = Message<"edgeflow.v1.ParamsOutcome"> & {
+  /**
+   * @generated from field: string instance = 1;
+   */
+  instance: string;
+
+  /**
+   * @generated from field: string device_name = 2;
+   */
+  deviceName: string;
+
+  /**
+   * @generated from field: edgeflow.v1.ParamsProgress progress = 3;
+   */
+  progress: ParamsProgress;
+
+  /**
+   * Why it is refused or waits.
+   *
+   * @generated from field: string message = 4;
+   */
+  message: string;
+
+  /**
+   * The device is connected.
+   *
+   * @generated from field: bool online = 5;
+   */
+  online: boolean;
+};
+
+/**
+ * Describes the message edgeflow.v1.ParamsOutcome.
+ * Use `create(ParamsOutcomeSchema)` to create a new message.
+ */
+export const ParamsOutcomeSchema: GenMessage<ParamsOutcome> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 18);
+
+/**
  * @generated from message edgeflow.v1.GetDeviceRequest
  */
 export type GetDeviceRequest = Message<"edgeflow.v1.GetDeviceRequest"> & {
@@ -380,7 +550,7 @@ export type GetDeviceRequest = Message<"edgeflow.v1.GetDeviceRequest"> & {
  * Use `create(GetDeviceRequestSchema)` to create a new message.
  */
 export const GetDeviceRequestSchema: GenMessage<GetDeviceRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 15);
+  messageDesc(file_edgeflow_v1_control, 19);
 
 /**
  * @generated from message edgeflow.v1.GetDeviceResponse
@@ -397,7 +567,7 @@ export type GetDeviceResponse = Message<"edgeflow.v1.GetDeviceResponse"> & {
  * Use `create(GetDeviceResponseSchema)` to create a new message.
  */
 export const GetDeviceResponseSchema: GenMessage<GetDeviceResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 16);
+  messageDesc(file_edgeflow_v1_control, 20);
 
 /**
  * @generated from message edgeflow.v1.ListDevicesRequest
@@ -416,7 +586,7 @@ export type ListDevicesRequest = Message<"edgeflow.v1.ListDevicesRequest"> & {
  * Use `create(ListDevicesRequestSchema)` to create a new message.
  */
 export const ListDevicesRequestSchema: GenMessage<ListDevicesRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 17);
+  messageDesc(file_edgeflow_v1_control, 21);
 
 /**
  * @generated from message edgeflow.v1.ListDevicesResponse
@@ -433,7 +603,7 @@ export type ListDevicesResponse = Message<"edgeflow.v1.ListDevicesResponse"> & {
  * Use `create(ListDevicesResponseSchema)` to create a new message.
  */
 export const ListDevicesResponseSchema: GenMessage<ListDevicesResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 18);
+  messageDesc(file_edgeflow_v1_control, 22);
 
 /**
  * @generated from message edgeflow.v1.WatchDevicesRequest
@@ -450,7 +620,7 @@ export type WatchDevicesRequest = Message<"edgeflow.v1.WatchDevicesRequest"> & {
  * Use `create(WatchDevicesRequestSchema)` to create a new message.
  */
 export const WatchDevicesRequestSchema: GenMessage<WatchDevicesRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 19);
+  messageDesc(file_edgeflow_v1_control, 23);
 
 /**
  * @generated from message edgeflow.v1.SetDeviceLabelsRequest
@@ -477,7 +647,7 @@ export type SetDeviceLabelsRequest = Message<"edgeflow.v1.SetDeviceLabelsRequest
  * Use `create(SetDeviceLabelsRequestSchema)` to create a new message.
  */
 export const SetDeviceLabelsRequestSchema: GenMessage<SetDeviceLabelsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 20);
+  messageDesc(file_edgeflow_v1_control, 24);
 
 /**
  * @generated from message edgeflow.v1.DeleteDeviceRequest
@@ -494,7 +664,7 @@ export type DeleteDeviceRequest = Message<"edgeflow.v1.DeleteDeviceRequest"> & {
  * Use `create(DeleteDeviceRequestSchema)` to create a new message.
  */
 export const DeleteDeviceRequestSchema: GenMessage<DeleteDeviceRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 21);
+  messageDesc(file_edgeflow_v1_control, 25);
 
 /**
  * @generated from message edgeflow.v1.DeleteDeviceResponse
@@ -507,7 +677,7 @@ export type DeleteDeviceResponse = Message<"edgeflow.v1.DeleteDeviceResponse"> &
  * Use `create(DeleteDeviceResponseSchema)` to create a new message.
  */
 export const DeleteDeviceResponseSchema: GenMessage<DeleteDeviceResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 22);
+  messageDesc(file_edgeflow_v1_control, 26);
 
 /**
  * @generated from message edgeflow.v1.GetDeviceLoadRequest
@@ -524,7 +694,7 @@ export type GetDeviceLoadRequest = Message<"edgeflow.v1.GetDeviceLoadRequest"> &
  * Use `create(GetDeviceLoadRequestSchema)` to create a new message.
  */
 export const GetDeviceLoadRequestSchema: GenMessage<GetDeviceLoadRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 23);
+  messageDesc(file_edgeflow_v1_control, 27);
 
 /**
  * @generated from message edgeflow.v1.GetDeviceLoadResponse
@@ -541,7 +711,7 @@ export type GetDeviceLoadResponse = Message<"edgeflow.v1.GetDeviceLoadResponse">
  * Use `create(GetDeviceLoadResponseSchema)` to create a new message.
  */
 export const GetDeviceLoadResponseSchema: GenMessage<GetDeviceLoadResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 24);
+  messageDesc(file_edgeflow_v1_control, 28);
 
 /**
  * @generated from message edgeflow.v1.Token
@@ -585,7 +755,7 @@ export type Token = Message<"edgeflow.v1.Token"> & {
  * Use `create(TokenSchema)` to create a new message.
  */
 export const TokenSchema: GenMessage<Token> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 25);
+  messageDesc(file_edgeflow_v1_control, 29);
 
 /**
  * @generated from message edgeflow.v1.CreateTokenRequest
@@ -616,7 +786,7 @@ export type CreateTokenRequest = Message<"edgeflow.v1.CreateTokenRequest"> & {
  * Use `create(CreateTokenRequestSchema)` to create a new message.
  */
 export const CreateTokenRequestSchema: GenMessage<CreateTokenRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 26);
+  messageDesc(file_edgeflow_v1_control, 30);
 
 /**
  * @generated from message edgeflow.v1.CreateTokenResponse
@@ -645,7 +815,7 @@ export type CreateTokenResponse = Message<"edgeflow.v1.CreateTokenResponse"> & {
  * Use `create(CreateTokenResponseSchema)` to create a new message.
  */
 export const CreateTokenResponseSchema: GenMessage<CreateTokenResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 27);
+  messageDesc(file_edgeflow_v1_control, 31);
 
 /**
  * @generated from message edgeflow.v1.ListTokensRequest
@@ -658,7 +828,7 @@ export type ListTokensRequest = Message<"edgeflow.v1.ListTokensRequest"> & {
  * Use `create(ListTokensRequestSchema)` to create a new message.
  */
 export const ListTokensRequestSchema: GenMessage<ListTokensRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 28);
+  messageDesc(file_edgeflow_v1_control, 32);
 
 /**
  * @generated from message edgeflow.v1.ListTokensResponse
@@ -675,7 +845,7 @@ export type ListTokensResponse = Message<"edgeflow.v1.ListTokensResponse"> & {
  * Use `create(ListTokensResponseSchema)` to create a new message.
  */
 export const ListTokensResponseSchema: GenMessage<ListTokensResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 29);
+  messageDesc(file_edgeflow_v1_control, 33);
 
 /**
  * @generated from message edgeflow.v1.DeleteTokenRequest
@@ -692,7 +862,7 @@ export type DeleteTokenRequest = Message<"edgeflow.v1.DeleteTokenRequest"> & {
  * Use `create(DeleteTokenRequestSchema)` to create a new message.
  */
 export const DeleteTokenRequestSchema: GenMessage<DeleteTokenRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 30);
+  messageDesc(file_edgeflow_v1_control, 34);
 
 /**
  * @generated from message edgeflow.v1.DeleteTokenResponse
@@ -705,7 +875,7 @@ export type DeleteTokenResponse = Message<"edgeflow.v1.DeleteTokenResponse"> & {
  * Use `create(DeleteTokenResponseSchema)` to create a new message.
  */
 export const DeleteTokenResponseSchema: GenMessage<DeleteTokenResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 31);
+  messageDesc(file_edgeflow_v1_control, 35);
 
 /**
  * @generated from message edgeflow.v1.Event
@@ -776,7 +946,7 @@ export type Event = Message<"edgeflow.v1.Event"> & {
  * Use `create(EventSchema)` to create a new message.
  */
 export const EventSchema: GenMessage<Event> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 32);
+  messageDesc(file_edgeflow_v1_control, 36);
 
 /**
  * @generated from message edgeflow.v1.WatchEventsRequest
@@ -815,7 +985,7 @@ export type WatchEventsRequest = Message<"edgeflow.v1.WatchEventsRequest"> & {
  * Use `create(WatchEventsRequestSchema)` to create a new message.
  */
 export const WatchEventsRequestSchema: GenMessage<WatchEventsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 33);
+  messageDesc(file_edgeflow_v1_control, 37);
 
 /**
  * @generated from message edgeflow.v1.LogsRequest
@@ -868,7 +1038,7 @@ export type LogsRequest = Message<"edgeflow.v1.LogsRequest"> & {
  * Use `create(LogsRequestSchema)` to create a new message.
  */
 export const LogsRequestSchema: GenMessage<LogsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 34);
+  messageDesc(file_edgeflow_v1_control, 38);
 
 /**
  * @generated from message edgeflow.v1.LogLine
@@ -917,7 +1087,7 @@ export type LogLine = Message<"edgeflow.v1.LogLine"> & {
  * Use `create(LogLineSchema)` to create a new message.
  */
 export const LogLineSchema: GenMessage<LogLine> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 35);
+  messageDesc(file_edgeflow_v1_control, 39);
 
 /**
  * @generated from enum edgeflow.v1.ApplyOutcome
@@ -956,6 +1126,43 @@ export enum ApplyOutcome {
  */
 export const ApplyOutcomeSchema: GenEnum<ApplyOutcome> = /*@__PURE__*/
   enumDesc(file_edgeflow_v1_control, 0);
+
+/**
+ * @generated from enum edgeflow.v1.ParamsProgress
+ */
+export enum ParamsProgress {
+  /**
+   * @generated from enum value: PARAMS_PROGRESS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The running node works with them.
+   *
+   * @generated from enum value: PARAMS_PROGRESS_APPLIED = 1;
+   */
+  APPLIED = 1,
+
+  /**
+   * Not taken yet; the device catches up by itself.
+   *
+   * @generated from enum value: PARAMS_PROGRESS_PENDING = 2;
+   */
+  PENDING = 2,
+
+  /**
+   * The node keeps its old values.
+   *
+   * @generated from enum value: PARAMS_PROGRESS_REFUSED = 3;
+   */
+  REFUSED = 3,
+}
+
+/**
+ * Describes the enum edgeflow.v1.ParamsProgress.
+ */
+export const ParamsProgressSchema: GenEnum<ParamsProgress> = /*@__PURE__*/
+  enumDesc(file_edgeflow_v1_control, 1);
 
 /**
  * @generated from service edgeflow.v1.ControlService
@@ -1030,6 +1237,17 @@ export const ControlService: GenService<{
     methodKind: "unary";
     input: typeof RollbackSystemRequestSchema;
     output: typeof ApplySystemResponseSchema;
+  },
+  /**
+   * Sets parameters of a running node, and waits until its copies took or refused them. Problems
+   * in the values come back in the response and nothing is changed.
+   *
+   * @generated from rpc edgeflow.v1.ControlService.SetParams
+   */
+  setParams: {
+    methodKind: "unary";
+    input: typeof SetParamsRequestSchema;
+    output: typeof SetParamsResponseSchema;
   },
   /**
    * @generated from rpc edgeflow.v1.ControlService.GetDevice

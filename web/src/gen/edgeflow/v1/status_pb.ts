@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file edgeflow/v1/status.proto.
  */
 export const file_edgeflow_v1_status: GenFile = /*@__PURE__*/
-  fileDesc("ChhlZGdlZmxvdy92MS9zdGF0dXMucHJvdG8SC2VkZ2VmbG93LnYxIpgDCg5JbnN0YW5jZVN0YXR1cxIKCgJpZBgBIAEoCRIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIPCgdyZXBsaWNhGAQgASgNEhAKCHJldmlzaW9uGAUgASgEEhEKCXNwZWNfaGFzaBgGIAEoCRIpCgVwaGFzZRgHIAEoDjIaLmVkZ2VmbG93LnYxLkluc3RhbmNlUGhhc2USDgoGcmVhc29uGAggASgJEgsKA3BpZBgJIAEoDRIXCg9zdGFydGVkX3VuaXhfbXMYCiABKAMSEAoIcmVzdGFydHMYCyABKA0SGgoSbmV4dF9zdGFydF91bml4X21zGAwgASgDEigKCWxhc3RfZXhpdBgNIAEoCzIVLmVkZ2VmbG93LnYxLkV4aXRJbmZvEgsKA2NwdRgOIAEoARIRCglyc3NfYnl0ZXMYDyABKAQSJQoFc3RhdHMYECABKAsyFi5lZGdlZmxvdy52MS5Ob2RlU3RhdHMSEQoJZGV2aWNlX2lkGBEgASgJEhMKC2RldmljZV9uYW1lGBIgASgJIpQBCghFeGl0SW5mbxIRCgRjb2RlGAEgASgFSACIAQESEwoGc2lnbmFsGAIgASgFSAGIAQESFQoNb3V0X29mX21lbW9yeRgDIAEoCBIPCgdtZXNzYWdlGAQgASgJEhAKCGxvZ190YWlsGAUgAygJEhIKCmF0X3VuaXhfbXMYBiABKANCBwoFX2NvZGVCCQoHX3NpZ25hbCLcAQoJTm9kZVN0YXRzEgsKA2ZwcxgBIAEoARIOCgZmcmFtZXMYAiABKAQSDgoGZXJyb3JzGAMgASgEEicKCWxvb3BfdGltZRgEIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSJwoGaW5wdXRzGAUgAygLMhcuZWRnZWZsb3cudjEuSW5wdXRTdGF0cxIpCgdvdXRwdXRzGAYgAygLMhguZWRnZWZsb3cudjEuT3V0cHV0U3RhdHMSEQoJY29uZGl0aW9uGAcgASgJEhIKCmF0X3VuaXhfbXMYCCABKAMiSQoHTGF0ZW5jeRIOCgZwNTBfdXMYASABKA0SDgoGcDk1X3VzGAIgASgNEg4KBnA5OV91cxgDIAEoDRIOCgZtYXhfdXMYBCABKA0ipgIKCklucHV0U3RhdHMSDAoEbGluaxgBIAEoCRIMCgRwb3J0GAIgASgJEg4KBmZyYW1lcxgDIAEoBBINCgVieXRlcxgEIAEoBBILCgNmcHMYBSABKAESNQoHZHJvcHBlZBgGIAMoCzIkLmVkZ2VmbG93LnYxLklucHV0U3RhdHMuRHJvcHBlZEVudHJ5EiEKA2hvcBgHIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSIQoDYWdlGAggASgLMhQuZWRnZWZsb3cudjEuTGF0ZW5jeRIRCgljb25uZWN0ZWQYCSABKA0SEAoIZXhwZWN0ZWQYCiABKA0aLgoMRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEimAIKC091dHB1dFN0YXRzEgwKBGxpbmsYASABKAkSDAoEcG9ydBgCIAEoCRILCgNxb3MYAyABKAkSEQoJdHJhbnNwb3J0GAQgASgJEhAKCHByb2R1Y2VkGAUgASgEEhEKCWRlbGl2ZXJlZBgGIAEoBBIRCglpbl9mbGlnaHQYByABKAQSNgoHZHJvcHBlZBgIIAMoCzIlLmVkZ2VmbG93LnYxLk91dHB1dFN0YXRzLkRyb3BwZWRFbnRyeRINCgVieXRlcxgJIAEoBBILCgNmcHMYCiABKAESEQoJY29uc3VtZXJzGAsgASgNGi4KDERyb3BwZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBIuABCgpEZXZpY2VMb2FkEhIKCmF0X3VuaXhfbXMYASABKAMSCwoDY3B1GAIgASgBEhkKEW1lbW9yeV91c2VkX2J5dGVzGAMgASgEEhoKEm1lbW9yeV90b3RhbF9ieXRlcxgEIAEoBBIXCg9kaXNrX3VzZWRfYnl0ZXMYBSABKAQSGAoQZGlza190b3RhbF9ieXRlcxgGIAEoBBIgChN0ZW1wZXJhdHVyZV9jZWxzaXVzGAcgASgBSACIAQESDQoFbG9hZDEYCCABKAFCFgoUX3RlbXBlcmF0dXJlX2NlbHNpdXMiQQoJQ29uZGl0aW9uEgwKBHR5cGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIVCg1zaW5jZV91bml4X21zGAMgASgDKpECCg1JbnN0YW5jZVBoYXNlEh4KGklOU1RBTkNFX1BIQVNFX1VOU1BFQ0lGSUVEEAASGgoWSU5TVEFOQ0VfUEhBU0VfUEVORElORxABEhsKF0lOU1RBTkNFX1BIQVNFX1NUQVJUSU5HEAISGAoUSU5TVEFOQ0VfUEhBU0VfUkVBRFkQAxIaChZJTlNUQU5DRV9QSEFTRV9CQUNLT0ZGEAQSHQoZSU5TVEFOQ0VfUEhBU0VfQ1JBU0hfTE9PUBAFEhkKFUlOU1RBTkNFX1BIQVNFX0ZBSUxFRBAGEhsKF0lOU1RBTkNFX1BIQVNFX1NUT1BQSU5HEAcSGgoWSU5TVEFOQ0VfUEhBU0VfU1RPUFBFRBAIYgZwcm90bzM");
+  fileDesc("ChhlZGdlZmxvdy92MS9zdGF0dXMucHJvdG8SC2VkZ2VmbG93LnYxIu4DCg5JbnN0YW5jZVN0YXR1cxIKCgJpZBgBIAEoCRIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIPCgdyZXBsaWNhGAQgASgNEhAKCHJldmlzaW9uGAUgASgEEhEKCXNwZWNfaGFzaBgGIAEoCRIpCgVwaGFzZRgHIAEoDjIaLmVkZ2VmbG93LnYxLkluc3RhbmNlUGhhc2USDgoGcmVhc29uGAggASgJEgsKA3BpZBgJIAEoDRIXCg9zdGFydGVkX3VuaXhfbXMYCiABKAMSEAoIcmVzdGFydHMYCyABKA0SGgoSbmV4dF9zdGFydF91bml4X21zGAwgASgDEigKCWxhc3RfZXhpdBgNIAEoCzIVLmVkZ2VmbG93LnYxLkV4aXRJbmZvEgsKA2NwdRgOIAEoARIRCglyc3NfYnl0ZXMYDyABKAQSJQoFc3RhdHMYECABKAsyFi5lZGdlZmxvdy52MS5Ob2RlU3RhdHMSEQoJZGV2aWNlX2lkGBEgASgJEhMKC2RldmljZV9uYW1lGBIgASgJEioKCnBhcmFtZXRlcnMYEyADKAsyFi5lZGdlZmxvdy52MS5QYXJhbWV0ZXISKAoGcGFyYW1zGBQgASgLMhguZWRnZWZsb3cudjEuUGFyYW1zU3RhdGUiswEKCVBhcmFtZXRlchIMCgRuYW1lGAEgASgJEgwKBGtpbmQYAiABKAkSEAoDbWluGAMgASgBSACIAQESEAoDbWF4GAQgASgBSAGIAQESDwoHb3B0aW9ucxgFIAMoCRIUCgxkZWZhdWx0X2pzb24YBiABKAkSEAoIcmVxdWlyZWQYByABKAgSDAoEbGl2ZRgIIAEoCBIPCgdzdW1tYXJ5GAkgASgJQgYKBF9taW5CBgoEX21heCJCCgtQYXJhbXNTdGF0ZRIMCgRoYXNoGAEgASgJEhQKDHJlZnVzZWRfaGFzaBgCIAEoCRIPCgdyZWZ1c2FsGAMgASgJIpQBCghFeGl0SW5mbxIRCgRjb2RlGAEgASgFSACIAQESEwoGc2lnbmFsGAIgASgFSAGIAQESFQoNb3V0X29mX21lbW9yeRgDIAEoCBIPCgdtZXNzYWdlGAQgASgJEhAKCGxvZ190YWlsGAUgAygJEhIKCmF0X3VuaXhfbXMYBiABKANCBwoFX2NvZGVCCQoHX3NpZ25hbCLcAQoJTm9kZVN0YXRzEgsKA2ZwcxgBIAEoARIOCgZmcmFtZXMYAiABKAQSDgoGZXJyb3JzGAMgASgEEicKCWxvb3BfdGltZRgEIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSJwoGaW5wdXRzGAUgAygLMhcuZWRnZWZsb3cudjEuSW5wdXRTdGF0cxIpCgdvdXRwdXRzGAYgAygLMhguZWRnZWZsb3cudjEuT3V0cHV0U3RhdHMSEQoJY29uZGl0aW9uGAcgASgJEhIKCmF0X3VuaXhfbXMYCCABKAMiSQoHTGF0ZW5jeRIOCgZwNTBfdXMYASABKA0SDgoGcDk1X3VzGAIgASgNEg4KBnA5OV91cxgDIAEoDRIOCgZtYXhfdXMYBCABKA0ipgIKCklucHV0U3RhdHMSDAoEbGluaxgBIAEoCRIMCgRwb3J0GAIgASgJEg4KBmZyYW1lcxgDIAEoBBINCgVieXRlcxgEIAEoBBILCgNmcHMYBSABKAESNQoHZHJvcHBlZBgGIAMoCzIkLmVkZ2VmbG93LnYxLklucHV0U3RhdHMuRHJvcHBlZEVudHJ5EiEKA2hvcBgHIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSIQoDYWdlGAggASgLMhQuZWRnZWZsb3cudjEuTGF0ZW5jeRIRCgljb25uZWN0ZWQYCSABKA0SEAoIZXhwZWN0ZWQYCiABKA0aLgoMRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEimAIKC091dHB1dFN0YXRzEgwKBGxpbmsYASABKAkSDAoEcG9ydBgCIAEoCRILCgNxb3MYAyABKAkSEQoJdHJhbnNwb3J0GAQgASgJEhAKCHByb2R1Y2VkGAUgASgEEhEKCWRlbGl2ZXJlZBgGIAEoBBIRCglpbl9mbGlnaHQYByABKAQSNgoHZHJvcHBlZBgIIAMoCzIlLmVkZ2VmbG93LnYxLk91dHB1dFN0YXRzLkRyb3BwZWRFbnRyeRINCgVieXRlcxgJIAEoBBILCgNmcHMYCiABKAESEQoJY29uc3VtZXJzGAsgASgNGi4KDERyb3BwZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBIuABCgpEZXZpY2VMb2FkEhIKCmF0X3VuaXhfbXMYASABKAMSCwoDY3B1GAIgASgBEhkKEW1lbW9yeV91c2VkX2J5dGVzGAMgASgEEhoKEm1lbW9yeV90b3RhbF9ieXRlcxgEIAEoBBIXCg9kaXNrX3VzZWRfYnl0ZXMYBSABKAQSGAoQZGlza190b3RhbF9ieXRlcxgGIAEoBBIgChN0ZW1wZXJhdHVyZV9jZWxzaXVzGAcgASgBSACIAQESDQoFbG9hZDEYCCABKAFCFgoUX3RlbXBlcmF0dXJlX2NlbHNpdXMiQQoJQ29uZGl0aW9uEgwKBHR5cGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIVCg1zaW5jZV91bml4X21zGAMgASgDKpECCg1JbnN0YW5jZVBoYXNlEh4KGklOU1RBTkNFX1BIQVNFX1VOU1BFQ0lGSUVEEAASGgoWSU5TVEFOQ0VfUEhBU0VfUEVORElORxABEhsKF0lOU1RBTkNFX1BIQVNFX1NUQVJUSU5HEAISGAoUSU5TVEFOQ0VfUEhBU0VfUkVBRFkQAxIaChZJTlNUQU5DRV9QSEFTRV9CQUNLT0ZGEAQSHQoZSU5TVEFOQ0VfUEhBU0VfQ1JBU0hfTE9PUBAFEhkKFUlOU1RBTkNFX1BIQVNFX0ZBSUxFRBAGEhsKF0lOU1RBTkNFX1BIQVNFX1NUT1BQSU5HEAcSGgoWSU5TVEFOQ0VfUEhBU0VfU1RPUFBFRBAIYgZwcm90bzM");
 
 /**
  * @generated from message edgeflow.v1.InstanceStatus
@@ -115,6 +115,18 @@ export type InstanceStatus = Message<"edgeflow.v1.InstanceStatus"> & {
    * @generated from field: string device_name = 18;
    */
   deviceName: string;
+
+  /**
+   * What the running node declares; empty for built-in nodes, which are in the catalog.
+   *
+   * @generated from field: repeated edgeflow.v1.Parameter parameters = 19;
+   */
+  parameters: Parameter[];
+
+  /**
+   * @generated from field: edgeflow.v1.ParamsState params = 20;
+   */
+  params?: ParamsState;
 };
 
 /**
@@ -123,6 +135,108 @@ export type InstanceStatus = Message<"edgeflow.v1.InstanceStatus"> & {
  */
 export const InstanceStatusSchema: GenMessage<InstanceStatus> = /*@__PURE__*/
   messageDesc(file_edgeflow_v1_status, 0);
+
+/**
+ * A parameter as its node declares it.
+ *
+ * @generated from message edgeflow.v1.Parameter
+ */
+export type Parameter = Message<"edgeflow.v1.Parameter"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * bool | integer | number | text | resolution | text_list | model | choice
+   *
+   * @generated from field: string kind = 2;
+   */
+  kind: string;
+
+  /**
+   * Of integers and numbers.
+   *
+   * @generated from field: optional double min = 3;
+   */
+  min?: number;
+
+  /**
+   * @generated from field: optional double max = 4;
+   */
+  max?: number;
+
+  /**
+   * Of choices; suggestions for models.
+   *
+   * @generated from field: repeated string options = 5;
+   */
+  options: string[];
+
+  /**
+   * Empty: none.
+   *
+   * @generated from field: string default_json = 6;
+   */
+  defaultJson: string;
+
+  /**
+   * @generated from field: bool required = 7;
+   */
+  required: boolean;
+
+  /**
+   * A running node takes a new value without a restart.
+   *
+   * @generated from field: bool live = 8;
+   */
+  live: boolean;
+
+  /**
+   * @generated from field: string summary = 9;
+   */
+  summary: string;
+};
+
+/**
+ * Describes the message edgeflow.v1.Parameter.
+ * Use `create(ParameterSchema)` to create a new message.
+ */
+export const ParameterSchema: GenMessage<Parameter> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_status, 1);
+
+/**
+ * Which parameters a process works with. A hash names a whole set of them.
+ *
+ * @generated from message edgeflow.v1.ParamsState
+ */
+export type ParamsState = Message<"edgeflow.v1.ParamsState"> & {
+  /**
+   * What it has.
+   *
+   * @generated from field: string hash = 1;
+   */
+  hash: string;
+
+  /**
+   * What it did not take, and why; empty when it took the newest.
+   *
+   * @generated from field: string refused_hash = 2;
+   */
+  refusedHash: string;
+
+  /**
+   * @generated from field: string refusal = 3;
+   */
+  refusal: string;
+};
+
+/**
+ * Describes the message edgeflow.v1.ParamsState.
+ * Use `create(ParamsStateSchema)` to create a new message.
+ */
+export const ParamsStateSchema: GenMessage<ParamsState> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_status, 2);
 
 /**
  * @generated from message edgeflow.v1.ExitInfo
@@ -166,7 +280,7 @@ export type ExitInfo = Message<"edgeflow.v1.ExitInfo"> & {
  * Use `create(ExitInfoSchema)` to create a new message.
  */
 export const ExitInfoSchema: GenMessage<ExitInfo> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_status, 1);
+  messageDesc(file_edgeflow_v1_status, 3);
 
 /**
  * One second's view of a node, as its runner counts it. Counters run since the process started.
@@ -226,7 +340,7 @@ export type NodeStats = Message<"edgeflow.v1.NodeStats"> & {
  * Use `create(NodeStatsSchema)` to create a new message.
  */
 export const NodeStatsSchema: GenMessage<NodeStats> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_status, 2);
+  messageDesc(file_edgeflow_v1_status, 4);
 
 /**
  * @generated from message edgeflow.v1.Latency
@@ -258,7 +372,7 @@ export type Latency = Message<"edgeflow.v1.Latency"> & {
  * Use `create(LatencySchema)` to create a new message.
  */
 export const LatencySchema: GenMessage<Latency> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_status, 3);
+  messageDesc(file_edgeflow_v1_status, 5);
 
 /**
  * A consumer's side of a link.
@@ -326,7 +440,7 @@ export type InputStats = Message<"edgeflow.v1.InputStats"> & {
  * Use `create(InputStatsSchema)` to create a new message.
  */
 export const InputStatsSchema: GenMessage<InputStats> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_status, 4);
+  messageDesc(file_edgeflow_v1_status, 6);
 
 /**
  * A producer's side of a link: produced = delivered + dropped + in_flight.
@@ -397,7 +511,7 @@ export type OutputStats = Message<"edgeflow.v1.OutputStats"> & {
  * Use `create(OutputStatsSchema)` to create a new message.
  */
 export const OutputStatsSchema: GenMessage<OutputStats> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_status, 5);
+  messageDesc(file_edgeflow_v1_status, 7);
 
 /**
  * @generated from message edgeflow.v1.DeviceLoad
@@ -453,7 +567,7 @@ export type DeviceLoad = Message<"edgeflow.v1.DeviceLoad"> & {
  * Use `create(DeviceLoadSchema)` to create a new message.
  */
 export const DeviceLoadSchema: GenMessage<DeviceLoad> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_status, 6);
+  messageDesc(file_edgeflow_v1_status, 8);
 
 /**
  * @generated from message edgeflow.v1.Condition
@@ -482,7 +596,7 @@ export type Condition = Message<"edgeflow.v1.Condition"> & {
  * Use `create(ConditionSchema)` to create a new message.
  */
 export const ConditionSchema: GenMessage<Condition> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_status, 7);
+  messageDesc(file_edgeflow_v1_status, 9);
 
 /**
  * @generated from enum edgeflow.v1.InstancePhase

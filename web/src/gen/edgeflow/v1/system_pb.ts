@@ -6,7 +6,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { InstanceStatus } from "./status_pb";
+import type { InstanceStatus, Parameter } from "./status_pb";
 import { file_edgeflow_v1_status } from "./status_pb";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file edgeflow/v1/system.proto.
  */
 export const file_edgeflow_v1_system: GenFile = /*@__PURE__*/
-  fileDesc("ChhlZGdlZmxvdy92MS9zeXN0ZW0ucHJvdG8SC2VkZ2VmbG93LnYxIvICCgZTeXN0ZW0SDAoEbmFtZRgBIAEoCRIvCgZsYWJlbHMYAiADKAsyHy5lZGdlZmxvdy52MS5TeXN0ZW0uTGFiZWxzRW50cnkSEAoIcmV2aXNpb24YAyABKAQSDAoEZXRhZxgEIAEoCRIQCghtYW5pZmVzdBgFIAEoCRIXCg9jcmVhdGVkX3VuaXhfbXMYBiABKAMSFwoPdXBkYXRlZF91bml4X21zGAcgASgDEiQKBW5vZGVzGAggAygLMhUuZWRnZWZsb3cudjEuTm9kZUluZm8SJAoFbGlua3MYCSADKAsyFS5lZGdlZmxvdy52MS5MaW5rSW5mbxINCgV2aWV3cxgKIAMoCRIpCgZzdGF0dXMYCyABKAsyGS5lZGdlZmxvdy52MS5TeXN0ZW1TdGF0dXMSEAoIc2VsZWN0b3IYDCABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ7CghOb2RlSW5mbxIMCgRuYW1lGAEgASgJEgwKBHVzZXMYAiABKAkSCwoDcnVuGAMgAygJEhAKCHJlcGxpY2FzGAQgASgNEg4KBmlucHV0cxgFIAMoCRIPCgdvdXRwdXRzGAYgAygJEhMKC3BhcmFtc19qc29uGAcgASgJIo4BCghMaW5rSW5mbxIKCgJpZBgBIAEoCRIMCgRmcm9tGAIgASgJEhEKCWZyb21fcG9ydBgDIAEoCRIKCgJ0bxgEIAEoCRIPCgd0b19wb3J0GAUgASgJEgsKA3FvcxgGIAEoCRIRCgl0cmFuc3BvcnQYByABKAkSGAoQdHJhbnNwb3J0X3JlYXNvbhgIIAEoCSKIAgoMU3lzdGVtU3RhdHVzEicKBXBoYXNlGAEgASgOMhguZWRnZWZsb3cudjEuU3lzdGVtUGhhc2USDwoHbWVzc2FnZRgCIAEoCRIXCg9kZXZpY2VzX21hdGNoZWQYAyABKA0SFQoNZGV2aWNlc19yZWFkeRgEIAEoDRIZChFpbnN0YW5jZXNfZGVzaXJlZBgFIAEoDRIXCg9pbnN0YW5jZXNfcmVhZHkYBiABKA0SLgoJaW5zdGFuY2VzGAcgAygLMhsuZWRnZWZsb3cudjEuSW5zdGFuY2VTdGF0dXMSKgoHZGV2aWNlcxgIIAMoCzIZLmVkZ2VmbG93LnYxLlN5c3RlbURldmljZSKfAQoMU3lzdGVtRGV2aWNlEhEKCWRldmljZV9pZBgBIAEoCRITCgtkZXZpY2VfbmFtZRgCIAEoCRIOCgZvbmxpbmUYAyABKAgSGgoSZGVzaXJlZF9nZW5lcmF0aW9uGAQgASgEEhsKE29ic2VydmVkX2dlbmVyYXRpb24YBSABKAQSDQoFcmVhZHkYBiABKAgSDwoHbWVzc2FnZRgHIAEoCSJlCghSZXZpc2lvbhIOCgZudW1iZXIYASABKAQSEAoIbWFuaWZlc3QYAiABKAkSFwoPY3JlYXRlZF91bml4X21zGAMgASgDEg0KBWNhdXNlGAQgASgJEg8KB2N1cnJlbnQYBSABKAgimQEKB1Byb2JsZW0SDAoEY29kZRgBIAEoCRIQCghzZXZlcml0eRgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEgwKBGhpbnQYBCABKAkSDAoEZmlsZRgFIAEoCRIMCgRsaW5lGAYgASgNEg4KBmNvbHVtbhgHIAEoDRIOCgZsZW5ndGgYCCABKA0SEwoLc291cmNlX2xpbmUYCSABKAkilwEKBFBsYW4SJgoFbm9kZXMYASADKAsyFy5lZGdlZmxvdy52MS5Ob2RlQ2hhbmdlEiYKBWxpbmtzGAIgAygLMhcuZWRnZWZsb3cudjEuTGlua0NoYW5nZRIoCgdkZXZpY2VzGAMgAygLMhcuZWRnZWZsb3cudjEuRGV2aWNlUGxhbhIVCg1tYW5pZmVzdF9kaWZmGAQgASgJIlYKCk5vZGVDaGFuZ2USDAoEbm9kZRgBIAEoCRIpCgZhY3Rpb24YAiABKA4yGS5lZGdlZmxvdy52MS5DaGFuZ2VBY3Rpb24SDwoHZGV0YWlscxgDIAMoCSJ9CgpMaW5rQ2hhbmdlEgoKAmlkGAEgASgJEikKBmFjdGlvbhgCIAEoDjIZLmVkZ2VmbG93LnYxLkNoYW5nZUFjdGlvbhILCgNxb3MYAyABKAkSEQoJdHJhbnNwb3J0GAQgASgJEhgKEHRyYW5zcG9ydF9yZWFzb24YBSABKAkidAoKRGV2aWNlUGxhbhIRCglkZXZpY2VfaWQYASABKAkSEwoLZGV2aWNlX25hbWUYAiABKAkSDgoGb25saW5lGAMgASgIEi4KCWluc3RhbmNlcxgEIAMoCzIbLmVkZ2VmbG93LnYxLkluc3RhbmNlQ2hhbmdlIl0KDkluc3RhbmNlQ2hhbmdlEhAKCGluc3RhbmNlGAEgASgJEikKBmFjdGlvbhgCIAEoDjIZLmVkZ2VmbG93LnYxLkNoYW5nZUFjdGlvbhIOCgZyZWFzb24YAyABKAkqlwEKC1N5c3RlbVBoYXNlEhwKGFNZU1RFTV9QSEFTRV9VTlNQRUNJRklFRBAAEhkKFVNZU1RFTV9QSEFTRV9VTlBMQUNFRBABEhwKGFNZU1RFTV9QSEFTRV9QUk9HUkVTU0lORxACEhYKElNZU1RFTV9QSEFTRV9SRUFEWRADEhkKFVNZU1RFTV9QSEFTRV9ERUdSQURFRBAEKpABCgxDaGFuZ2VBY3Rpb24SHQoZQ0hBTkdFX0FDVElPTl9VTlNQRUNJRklFRBAAEhYKEkNIQU5HRV9BQ1RJT05fS0VFUBABEhUKEUNIQU5HRV9BQ1RJT05fQUREEAISGAoUQ0hBTkdFX0FDVElPTl9DSEFOR0UQAxIYChRDSEFOR0VfQUNUSU9OX1JFTU9WRRAEYgZwcm90bzM", [file_edgeflow_v1_status]);
+  fileDesc("ChhlZGdlZmxvdy92MS9zeXN0ZW0ucHJvdG8SC2VkZ2VmbG93LnYxIvICCgZTeXN0ZW0SDAoEbmFtZRgBIAEoCRIvCgZsYWJlbHMYAiADKAsyHy5lZGdlZmxvdy52MS5TeXN0ZW0uTGFiZWxzRW50cnkSEAoIcmV2aXNpb24YAyABKAQSDAoEZXRhZxgEIAEoCRIQCghtYW5pZmVzdBgFIAEoCRIXCg9jcmVhdGVkX3VuaXhfbXMYBiABKAMSFwoPdXBkYXRlZF91bml4X21zGAcgASgDEiQKBW5vZGVzGAggAygLMhUuZWRnZWZsb3cudjEuTm9kZUluZm8SJAoFbGlua3MYCSADKAsyFS5lZGdlZmxvdy52MS5MaW5rSW5mbxINCgV2aWV3cxgKIAMoCRIpCgZzdGF0dXMYCyABKAsyGS5lZGdlZmxvdy52MS5TeXN0ZW1TdGF0dXMSEAoIc2VsZWN0b3IYDCABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASLRAQoITm9kZUluZm8SDAoEbmFtZRgBIAEoCRIMCgR1c2VzGAIgASgJEgsKA3J1bhgDIAMoCRIQCghyZXBsaWNhcxgEIAEoDRIOCgZpbnB1dHMYBSADKAkSDwoHb3V0cHV0cxgGIAMoCRITCgtwYXJhbXNfanNvbhgHIAEoCRIqCgpwYXJhbWV0ZXJzGAggAygLMhYuZWRnZWZsb3cudjEuUGFyYW1ldGVyEigKCW92ZXJyaWRlcxgJIAMoCzIVLmVkZ2VmbG93LnYxLk92ZXJyaWRlIlIKCE92ZXJyaWRlEgwKBG5hbWUYASABKAkSEgoKdmFsdWVfanNvbhgCIAEoCRIPCgdkdXJhYmxlGAMgASgIEhMKC3NldF91bml4X21zGAQgASgDIo4BCghMaW5rSW5mbxIKCgJpZBgBIAEoCRIMCgRmcm9tGAIgASgJEhEKCWZyb21fcG9ydBgDIAEoCRIKCgJ0bxgEIAEoCRIPCgd0b19wb3J0GAUgASgJEgsKA3FvcxgGIAEoCRIRCgl0cmFuc3BvcnQYByABKAkSGAoQdHJhbnNwb3J0X3JlYXNvbhgIIAEoCSKIAgoMU3lzdGVtU3RhdHVzEicKBXBoYXNlGAEgASgOMhguZWRnZWZsb3cudjEuU3lzdGVtUGhhc2USDwoHbWVzc2FnZRgCIAEoCRIXCg9kZXZpY2VzX21hdGNoZWQYAyABKA0SFQoNZGV2aWNlc19yZWFkeRgEIAEoDRIZChFpbnN0YW5jZXNfZGVzaXJlZBgFIAEoDRIXCg9pbnN0YW5jZXNfcmVhZHkYBiABKA0SLgoJaW5zdGFuY2VzGAcgAygLMhsuZWRnZWZsb3cudjEuSW5zdGFuY2VTdGF0dXMSKgoHZGV2aWNlcxgIIAMoCzIZLmVkZ2VmbG93LnYxLlN5c3RlbURldmljZSKfAQoMU3lzdGVtRGV2aWNlEhEKCWRldmljZV9pZBgBIAEoCRITCgtkZXZpY2VfbmFtZRgCIAEoCRIOCgZvbmxpbmUYAyABKAgSGgoSZGVzaXJlZF9nZW5lcmF0aW9uGAQgASgEEhsKE29ic2VydmVkX2dlbmVyYXRpb24YBSABKAQSDQoFcmVhZHkYBiABKAgSDwoHbWVzc2FnZRgHIAEoCSJlCghSZXZpc2lvbhIOCgZudW1iZXIYASABKAQSEAoIbWFuaWZlc3QYAiABKAkSFwoPY3JlYXRlZF91bml4X21zGAMgASgDEg0KBWNhdXNlGAQgASgJEg8KB2N1cnJlbnQYBSABKAgimQEKB1Byb2JsZW0SDAoEY29kZRgBIAEoCRIQCghzZXZlcml0eRgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEgwKBGhpbnQYBCABKAkSDAoEZmlsZRgFIAEoCRIMCgRsaW5lGAYgASgNEg4KBmNvbHVtbhgHIAEoDRIOCgZsZW5ndGgYCCABKA0SEwoLc291cmNlX2xpbmUYCSABKAkixwEKBFBsYW4SJgoFbm9kZXMYASADKAsyFy5lZGdlZmxvdy52MS5Ob2RlQ2hhbmdlEiYKBWxpbmtzGAIgAygLMhcuZWRnZWZsb3cudjEuTGlua0NoYW5nZRIoCgdkZXZpY2VzGAMgAygLMhcuZWRnZWZsb3cudjEuRGV2aWNlUGxhbhIVCg1tYW5pZmVzdF9kaWZmGAQgASgJEi4KCW92ZXJyaWRlcxgFIAMoCzIbLmVkZ2VmbG93LnYxLk92ZXJyaWRlQ2hhbmdlInsKDk92ZXJyaWRlQ2hhbmdlEgwKBG5vZGUYASABKAkSDAoEbmFtZRgCIAEoCRISCgp2YWx1ZV9qc29uGAMgASgJEikKBmFjdGlvbhgEIAEoDjIZLmVkZ2VmbG93LnYxLkNoYW5nZUFjdGlvbhIOCgZyZWFzb24YBSABKAkiVgoKTm9kZUNoYW5nZRIMCgRub2RlGAEgASgJEikKBmFjdGlvbhgCIAEoDjIZLmVkZ2VmbG93LnYxLkNoYW5nZUFjdGlvbhIPCgdkZXRhaWxzGAMgAygJIn0KCkxpbmtDaGFuZ2USCgoCaWQYASABKAkSKQoGYWN0aW9uGAIgASgOMhkuZWRnZWZsb3cudjEuQ2hhbmdlQWN0aW9uEgsKA3FvcxgDIAEoCRIRCgl0cmFuc3BvcnQYBCABKAkSGAoQdHJhbnNwb3J0X3JlYXNvbhgFIAEoCSJ0CgpEZXZpY2VQbGFuEhEKCWRldmljZV9pZBgBIAEoCRITCgtkZXZpY2VfbmFtZRgCIAEoCRIOCgZvbmxpbmUYAyABKAgSLgoJaW5zdGFuY2VzGAQgAygLMhsuZWRnZWZsb3cudjEuSW5zdGFuY2VDaGFuZ2UiXQoOSW5zdGFuY2VDaGFuZ2USEAoIaW5zdGFuY2UYASABKAkSKQoGYWN0aW9uGAIgASgOMhkuZWRnZWZsb3cudjEuQ2hhbmdlQWN0aW9uEg4KBnJlYXNvbhgDIAEoCSqXAQoLU3lzdGVtUGhhc2USHAoYU1lTVEVNX1BIQVNFX1VOU1BFQ0lGSUVEEAASGQoVU1lTVEVNX1BIQVNFX1VOUExBQ0VEEAESHAoYU1lTVEVNX1BIQVNFX1BST0dSRVNTSU5HEAISFgoSU1lTVEVNX1BIQVNFX1JFQURZEAMSGQoVU1lTVEVNX1BIQVNFX0RFR1JBREVEEAQqkAEKDENoYW5nZUFjdGlvbhIdChlDSEFOR0VfQUNUSU9OX1VOU1BFQ0lGSUVEEAASFgoSQ0hBTkdFX0FDVElPTl9LRUVQEAESFQoRQ0hBTkdFX0FDVElPTl9BREQQAhIYChRDSEFOR0VfQUNUSU9OX0NIQU5HRRADEhgKFENIQU5HRV9BQ1RJT05fUkVNT1ZFEARiBnByb3RvMw", [file_edgeflow_v1_status]);
 
 /**
  * A named pipeline. `manifest` is the YAML of the current revision, verbatim.
@@ -135,11 +135,25 @@ export type NodeInfo = Message<"edgeflow.v1.NodeInfo"> & {
   outputs: string[];
 
   /**
-   * Parameters as a JSON object.
+   * Parameters of the manifest as a JSON object.
    *
    * @generated from field: string params_json = 7;
    */
   paramsJson: string;
+
+  /**
+   * What can be set, as far as it is known: a command declares its parameters once it runs.
+   *
+   * @generated from field: repeated edgeflow.v1.Parameter parameters = 8;
+   */
+  parameters: Parameter[];
+
+  /**
+   * What was set since, by name.
+   *
+   * @generated from field: repeated edgeflow.v1.Override overrides = 9;
+   */
+  overrides: Override[];
 };
 
 /**
@@ -148,6 +162,42 @@ export type NodeInfo = Message<"edgeflow.v1.NodeInfo"> & {
  */
 export const NodeInfoSchema: GenMessage<NodeInfo> = /*@__PURE__*/
   messageDesc(file_edgeflow_v1_system, 1);
+
+/**
+ * A parameter that was set on the running system, in place of the manifest's.
+ *
+ * @generated from message edgeflow.v1.Override
+ */
+export type Override = Message<"edgeflow.v1.Override"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string value_json = 2;
+   */
+  valueJson: string;
+
+  /**
+   * It outlives the next apply.
+   *
+   * @generated from field: bool durable = 3;
+   */
+  durable: boolean;
+
+  /**
+   * @generated from field: int64 set_unix_ms = 4;
+   */
+  setUnixMs: bigint;
+};
+
+/**
+ * Describes the message edgeflow.v1.Override.
+ * Use `create(OverrideSchema)` to create a new message.
+ */
+export const OverrideSchema: GenMessage<Override> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_system, 2);
 
 /**
  * @generated from message edgeflow.v1.LinkInfo
@@ -205,7 +255,7 @@ export type LinkInfo = Message<"edgeflow.v1.LinkInfo"> & {
  * Use `create(LinkInfoSchema)` to create a new message.
  */
 export const LinkInfoSchema: GenMessage<LinkInfo> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_system, 2);
+  messageDesc(file_edgeflow_v1_system, 3);
 
 /**
  * @generated from message edgeflow.v1.SystemStatus
@@ -259,7 +309,7 @@ export type SystemStatus = Message<"edgeflow.v1.SystemStatus"> & {
  * Use `create(SystemStatusSchema)` to create a new message.
  */
 export const SystemStatusSchema: GenMessage<SystemStatus> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_system, 3);
+  messageDesc(file_edgeflow_v1_system, 4);
 
 /**
  * @generated from message edgeflow.v1.SystemDevice
@@ -306,7 +356,7 @@ export type SystemDevice = Message<"edgeflow.v1.SystemDevice"> & {
  * Use `create(SystemDeviceSchema)` to create a new message.
  */
 export const SystemDeviceSchema: GenMessage<SystemDevice> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_system, 4);
+  messageDesc(file_edgeflow_v1_system, 5);
 
 /**
  * @generated from message edgeflow.v1.Revision
@@ -345,7 +395,7 @@ export type Revision = Message<"edgeflow.v1.Revision"> & {
  * Use `create(RevisionSchema)` to create a new message.
  */
 export const RevisionSchema: GenMessage<Revision> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_system, 5);
+  messageDesc(file_edgeflow_v1_system, 6);
 
 /**
  * One problem found in a manifest. Lines and columns count from 1, columns in characters.
@@ -408,7 +458,7 @@ export type Problem = Message<"edgeflow.v1.Problem"> & {
  * Use `create(ProblemSchema)` to create a new message.
  */
 export const ProblemSchema: GenMessage<Problem> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_system, 6);
+  messageDesc(file_edgeflow_v1_system, 7);
 
 /**
  * What an apply would change, before anything does.
@@ -437,6 +487,13 @@ export type Plan = Message<"edgeflow.v1.Plan"> & {
    * @generated from field: string manifest_diff = 4;
    */
   manifestDiff: string;
+
+  /**
+   * What becomes of parameters that were set.
+   *
+   * @generated from field: repeated edgeflow.v1.OverrideChange overrides = 5;
+   */
+  overrides: OverrideChange[];
 };
 
 /**
@@ -444,7 +501,46 @@ export type Plan = Message<"edgeflow.v1.Plan"> & {
  * Use `create(PlanSchema)` to create a new message.
  */
 export const PlanSchema: GenMessage<Plan> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_system, 7);
+  messageDesc(file_edgeflow_v1_system, 8);
+
+/**
+ * @generated from message edgeflow.v1.OverrideChange
+ */
+export type OverrideChange = Message<"edgeflow.v1.OverrideChange"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string value_json = 3;
+   */
+  valueJson: string;
+
+  /**
+   * KEEP or REMOVE
+   *
+   * @generated from field: edgeflow.v1.ChangeAction action = 4;
+   */
+  action: ChangeAction;
+
+  /**
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message edgeflow.v1.OverrideChange.
+ * Use `create(OverrideChangeSchema)` to create a new message.
+ */
+export const OverrideChangeSchema: GenMessage<OverrideChange> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_system, 9);
 
 /**
  * @generated from message edgeflow.v1.NodeChange
@@ -473,7 +569,7 @@ export type NodeChange = Message<"edgeflow.v1.NodeChange"> & {
  * Use `create(NodeChangeSchema)` to create a new message.
  */
 export const NodeChangeSchema: GenMessage<NodeChange> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_system, 8);
+  messageDesc(file_edgeflow_v1_system, 10);
 
 /**
  * @generated from message edgeflow.v1.LinkChange
@@ -510,7 +606,7 @@ export type LinkChange = Message<"edgeflow.v1.LinkChange"> & {
  * Use `create(LinkChangeSchema)` to create a new message.
  */
 export const LinkChangeSchema: GenMessage<LinkChange> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_system, 9);
+  messageDesc(file_edgeflow_v1_system, 11);
 
 /**
  * @generated from message edgeflow.v1.DevicePlan
@@ -542,7 +638,7 @@ export type DevicePlan = Message<"edgeflow.v1.DevicePlan"> & {
  * Use `create(DevicePlanSchema)` to create a new message.
  */
 export const DevicePlanSchema: GenMessage<DevicePlan> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_system, 10);
+  messageDesc(file_edgeflow_v1_system, 12);
 
 /**
  * @generated from message edgeflow.v1.InstanceChange
@@ -571,7 +667,7 @@ export type InstanceChange = Message<"edgeflow.v1.InstanceChange"> & {
  * Use `create(InstanceChangeSchema)` to create a new message.
  */
 export const InstanceChangeSchema: GenMessage<InstanceChange> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_system, 11);
+  messageDesc(file_edgeflow_v1_system, 13);
 
 /**
  * @generated from enum edgeflow.v1.SystemPhase
