@@ -18,6 +18,20 @@ pub type Stats = edgeflow_proto::v1::NodeStats;
 /// What a node declares passes through the agent as it is.
 pub type Parameter = edgeflow_proto::v1::Parameter;
 
+/// Bytes of text in a declaration.
+pub fn size(parameter: &Parameter) -> usize {
+    let texts = [
+        &parameter.name,
+        &parameter.kind,
+        &parameter.default_json,
+        &parameter.summary,
+    ];
+    let options = parameter.options.iter();
+    texts.into_iter().chain(options).map(String::len).sum()
+}
+
+/// Characters of a refusal that are kept.
+const MAX_REFUSAL_CHARS: usize = 500;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_REPORT_BYTES: usize = 256 * 1024;
 
@@ -116,7 +130,7 @@ pub async fn set_params(socket: &Path, params_json: String, wait: Duration) -> P
     match tokio::time::timeout(wait, call).await {
         Ok(Ok(answer)) => match answer.into_inner().refusal {
             refusal if refusal.is_empty() => ParamsAnswer::Applied,
-            refusal => ParamsAnswer::Refused(refusal),
+            refusal => ParamsAnswer::Refused(refusal.chars().take(MAX_REFUSAL_CHARS).collect()),
         },
         Ok(Err(status)) if status.code() == tonic::Code::Unimplemented => ParamsAnswer::Refused(
             "it was built with an SDK that can't change parameters while it runs".to_owned(),

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeflow_spec::assignment::Instance;
+use edgeflow_spec::{assignment::Instance, params::MAX_PARAMETERS};
 use rustix::process::Signal;
 use tokio::{process::Child, sync::watch, task::JoinHandle};
 
@@ -28,7 +28,7 @@ use crate::{
     events::{Event, Severity},
     inventory,
     logs::{Source, Tail, capture},
-    session::node::{self, NodePhase, NodeUpdate},
+    session::node::{self, NodePhase, NodeUpdate, Parameter},
 };
 
 /// A node that has not announced itself by then gets a plainer reason; it is not killed.
@@ -39,6 +39,8 @@ const FAILED_RETRY: Duration = Duration::from_secs(10);
 const OUTPUT_REST: Duration = Duration::from_secs(1);
 /// Time for the stop call itself; SIGTERM follows when it fails.
 const STOP_CALL: Duration = Duration::from_secs(1);
+/// Bytes of a node's declared parameters that are kept; those beyond are left out.
+const MAX_DECLARATION_BYTES: usize = 16 * 1024;
 const WAITING: &str = "waiting for the node to report ready on its socket";
 
 enum Outcome {
@@ -55,6 +57,8 @@ pub(super) struct Life {
     /// What the present process was started with.
     instance: Instance,
     known: Known,
+    /// Hash of the parameters that were desired when it was last started.
+    tried: String,
     name: Arc<str>,
     hash: String,
     stop: watch::Receiver<Option<Duration>>,
@@ -79,6 +83,7 @@ impl Life {
             desired,
             instance,
             known: Known::default(),
+            tried: String::new(),
             hash,
             stop,
             gone,
@@ -102,24 +107,44 @@ impl Life {
         self.shared.wake.notify_one();
     }
 
-    /// Waits for a stop request, for `wait` at most; for ever without one.
+    /// Waits for a stop request, for `wait` at most; for ever without one. Other parameters may be
+    /// what it takes to run, so they end the wait too.
     async fn stop_or(&mut self, wait: Option<Duration>) {
+        let Self {
+            stop,
+            desired,
+            tried,
+            ..
+        } = self;
         // A sender that is gone means that the agent ends: the process stays.
         let stopped = async {
-            if self.stop.wait_for(Option::is_some).await.is_err() {
+            if stop.wait_for(Option::is_some).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
-        match wait {
-            Some(wait) => {
-                let _ = tokio::time::timeout(wait, stopped).await;
+        let changed = async {
+            let other = |instance: &Arc<Instance>| instance.params_hash() != *tried;
+            if desired.wait_for(other).await.is_err() {
+                std::future::pending::<()>().await;
             }
-            None => stopped.await,
+        };
+        let over = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stopped => {}
+            () = changed => self.policy = Policy::default(),
+            () = over => {}
         }
     }
 
     async fn one_run(&mut self) -> Outcome {
-        self.instance = self.known.start_with(&self.desired.borrow().clone());
+        let desired = Arc::clone(&self.desired.borrow());
+        self.tried = desired.params_hash();
+        self.instance = self.known.start_with(&desired);
         let has = self.instance.params_hash();
         let launched = match launch::launch(&self.shared, &self.instance) {
             Ok(launched) => launched,
@@ -235,7 +260,7 @@ impl Life {
             board.update(&name, |view| {
                 view.announced = true;
                 view.stats = update.stats;
-                view.parameters = update.parameters;
+                view.parameters = bounded(update.parameters);
                 match (view.phase, update.phase) {
                     (Phase::Starting, NodePhase::Ready) => {
                         view.phase = Phase::Ready;
@@ -372,6 +397,22 @@ impl Life {
         event.instance.clone_from(&self.instance.id);
         event
     }
+}
+
+/// What is kept of a node's declaration, and sent with every status.
+fn bounded(mut parameters: Vec<Parameter>) -> Vec<Parameter> {
+    let mut left = MAX_DECLARATION_BYTES;
+    let mut fits = |parameter: &Parameter| {
+        left = left.saturating_sub(node::size(parameter));
+        left > 0
+    };
+    let kept = parameters
+        .iter()
+        .take(MAX_PARAMETERS)
+        .take_while(|one| fits(one))
+        .count();
+    parameters.truncate(kept);
+    parameters
 }
 
 async fn next_stop(

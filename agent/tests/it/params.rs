@@ -92,6 +92,26 @@ async fn a_refused_value_leaves_the_node_alone_and_does_not_keep_it_from_startin
 }
 
 #[tokio::test]
+async fn a_node_that_can_not_start_is_tried_again_as_soon_as_its_parameters_change() {
+    let fleet = Fleet::start().await;
+    let dirs = AgentDirs::new();
+    let _agent = dirs.start(&fleet.address(), &fleet.token());
+    let bad = with_level(99);
+    fleet.assign_accepted(1, std::slice::from_ref(&bad)).await;
+    fleet
+        .instance("a crash loop", &bad.id, |status| {
+            status.phase() == InstancePhase::CrashLoop
+        })
+        .await;
+    let begin = std::time::Instant::now();
+    let good = with_level(3);
+    fleet.assign_accepted(2, std::slice::from_ref(&good)).await;
+    fleet.instance("it runs", &good.id, has(&good)).await;
+    let took = begin.elapsed();
+    assert!(took.as_secs() < 15, "it sat out its 30 s backoff: {took:?}");
+}
+
+#[tokio::test]
 async fn what_was_set_is_there_after_a_kill_of_the_node_and_of_the_agent() {
     let fleet = Fleet::start().await;
     let dirs = AgentDirs::new();

@@ -31,7 +31,7 @@ Examples:
 
 Every copy of the node on every device gets the values, without a restart; a device that is offline
 gets them when it is back. They outlive restarts of the node, the agent and the control plane.
-Which parameters can change: `live` in docs/system-yaml.md and in `edgeflow get systems -o json`.";
+Which parameters can change: `live` in docs/system-yaml.md and in `edgeflow describe system -o json`.";
 
 /// Change parameters of a running node
 #[derive(Debug, Args)]

@@ -250,7 +250,8 @@ fn next_rows(
     for name in &request.reset {
         let known = || declared.iter().flatten().any(|one| one.name == *name);
         if !is_set(name) && !known() {
-            problems.extend(check(&request.node, node, declared, name, None).err());
+            let refused = check(&request.node, node, declared, name, None).err();
+            problems.extend(refused.map(|problem| *problem));
         }
         rows.remove(&(request.node.clone(), name.clone()));
     }
@@ -273,7 +274,7 @@ fn next_rows(
                 };
                 rows.insert(key, row);
             }
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(*problem),
         }
     }
     if problems.is_empty() {
@@ -289,7 +290,7 @@ fn check(
     declared: &[Vec<Parameter>],
     parameter: &str,
     given: Option<&Value>,
-) -> Result<serde_json::Value, Problem> {
+) -> Result<serde_json::Value, Box<Problem>> {
     let program = program(name, node);
     let mut checked = serde_json::Value::Null;
     for declared in declared {
@@ -298,7 +299,7 @@ fn check(
             Some(Value::Text(text)) => live.read(text),
             Some(Value::Json(json)) => serde_json::from_str(json).map_err(|error| {
                 let message = format!("parameter `{parameter}` of node `{name}`: no JSON: {error}");
-                params::problem("invalid-value", message, String::new())
+                Box::new(params::problem("invalid-value", message, String::new()))
             })?,
             None => serde_json::Value::Null,
         };

@@ -250,7 +250,14 @@ impl Service {
         world
             .systems
             .values()
-            .map(|system| self.system_message(&world, system))
+            .map(|system| {
+                let mut message = self.system_message(&world, system);
+                // A long list has no room for them.
+                for node in &mut message.nodes {
+                    node.parameters.clear();
+                }
+                message
+            })
             .collect()
     }
 

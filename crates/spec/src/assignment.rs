@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    fn instance(program: Program, params: serde_json::Value) -> Instance {
+    fn instance(program: &Program, params: &serde_json::Value) -> Instance {
         let json = json!({
             "id": "s.n.0", "system": "s", "node": "n", "replica": 0, "revision": 1,
             "program": program, "params": params, "stop_grace_ms": 1,
@@ -212,12 +212,12 @@ mod tests {
     #[test]
     fn live_parameters_and_overrides_never_restart_and_others_do() {
         let pattern = || Program::Builtin("pattern".into());
-        let base = instance(pattern(), json!({"size": "64x64", "fps": 5}));
-        let mut other = instance(pattern(), json!({"size": "64x64", "fps": 9}));
+        let base = instance(&pattern(), &json!({"size": "64x64", "fps": 5}));
+        let mut other = instance(&pattern(), &json!({"size": "64x64", "fps": 9}));
         other.overrides.insert("quality".into(), json!(3));
         assert_eq!(base.restart_hash(), other.restart_hash());
         assert_ne!(base.params_hash(), other.params_hash());
-        let bigger = instance(pattern(), json!({"size": "65x64", "fps": 5}));
+        let bigger = instance(&pattern(), &json!({"size": "65x64", "fps": 5}));
         assert_ne!(base.restart_hash(), bigger.restart_hash());
     }
 
@@ -225,8 +225,8 @@ mod tests {
     fn what_a_command_declared_live_does_not_restart_it() {
         let run = || Program::Command(vec!["./count".into()]);
         let (a, b) = (
-            instance(run(), json!({"gain": 1})),
-            instance(run(), json!({"gain": 2})),
+            instance(&run(), &json!({"gain": 1})),
+            instance(&run(), &json!({"gain": 2})),
         );
         assert_ne!(a.restart_hash(), b.restart_hash());
         let live = BTreeSet::from(["gain".to_owned()]);
@@ -236,8 +236,8 @@ mod tests {
     #[test]
     fn the_hash_of_parameters_is_that_of_what_takes_effect() {
         let run = || Program::Command(Vec::new());
-        let plain = instance(run(), json!({"a": 2, "b": 1}));
-        let mut set = instance(run(), json!({"b": 1, "a": 0}));
+        let plain = instance(&run(), &json!({"a": 2, "b": 1}));
+        let mut set = instance(&run(), &json!({"b": 1, "a": 0}));
         set.overrides.insert("a".into(), json!(2));
         assert_eq!(plain.params_hash(), set.params_hash());
         assert_eq!(set.effective_params()["a"], 2);

@@ -179,10 +179,10 @@ pub fn find_live<'a>(
     program: &str,
     declared: &'a [Parameter],
     name: &str,
-) -> Result<&'a Parameter, Problem> {
+) -> Result<&'a Parameter, Box<Problem>> {
     let Some(parameter) = declared.iter().find(|parameter| parameter.name == name) else {
         let known = declared.iter().map(|parameter| parameter.name.as_str());
-        return Err(problem(
+        return Err(refused(
             "unknown-parameter",
             format!("`{program}` has no parameter `{name}`"),
             suggest::hint(name, known, "parameter"),
@@ -201,7 +201,7 @@ pub fn find_live<'a>(
     } else {
         format!("; these change while it runs: {}", live.join(", "))
     };
-    Err(problem(
+    Err(refused(
         "not-live",
         format!("parameter `{name}` of node `{node}` can't change while the node runs"),
         format!("edit it under `with:` and apply the system, which restarts the node{others}"),
@@ -209,11 +209,11 @@ pub fn find_live<'a>(
 }
 
 /// Checks a value that is to be set on a running node.
-pub fn check_change(node: &str, parameter: &Parameter, value: &Value) -> Result<(), Problem> {
+pub fn check_change(node: &str, parameter: &Parameter, value: &Value) -> Result<(), Box<Problem>> {
     let name = &parameter.name;
     let length = serde_json::to_vec(value).map_or(usize::MAX, |json| json.len());
     if length > MAX_VALUE_BYTES {
-        return Err(problem(
+        return Err(refused(
             "too-long",
             format!("parameter `{name}` of node `{node}`: the value is too long"),
             format!("it has {MAX_VALUE_BYTES} bytes at most"),
@@ -225,11 +225,11 @@ pub fn check_change(node: &str, parameter: &Parameter, value: &Value) -> Result<
         _ => Vec::new(),
     };
     if let Some(error) = texts.iter().find_map(|text| template::check(text).err()) {
-        return Err(problem("invalid-template", error.message, String::new()));
+        return Err(refused("invalid-template", error.message, String::new()));
     }
     parameter.check(value).map_err(|error| {
         let message = format!("parameter `{name}` of node `{node}`: {}", error.message);
-        problem(error.code, message, error.hint)
+        refused(error.code, message, error.hint)
     })
 }
 
@@ -240,6 +240,10 @@ pub fn unknown_node<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + C
         format!("there is no node `{name}`"),
         suggest::hint(name, known, "node"),
     )
+}
+
+fn refused(code: &str, message: String, hint: String) -> Box<Problem> {
+    Box::new(problem(code, message, hint))
 }
 
 /// A problem without a place in a file.
@@ -270,7 +274,7 @@ mod tests {
 
     fn change(name: &str, text: &str) -> Result<Value, String> {
         let declared = detect();
-        let words = |problem: Problem| format!("{}; {}", problem.message, problem.hint);
+        let words = |problem: Box<Problem>| format!("{}; {}", problem.message, problem.hint);
         let parameter = find_live("faces", "detect", &declared, name).map_err(words)?;
         let value = parameter.read(text);
         check_change("faces", parameter, &value).map_err(words)?;

@@ -446,7 +446,8 @@ pub struct NodeInfo {
     /// Parameters of the manifest as a JSON object.
     #[prost(string, tag = "7")]
     pub params_json: ::prost::alloc::string::String,
-    /// What can be set, as far as it is known: a command declares its parameters once it runs.
+    /// What can be set, as far as it is known: a command declares its parameters once it runs. Not in
+    /// lists of systems.
     #[prost(message, repeated, tag = "8")]
     pub parameters: ::prost::alloc::vec::Vec<Parameter>,
     /// What was set since, by name.

@@ -142,7 +142,8 @@ export type NodeInfo = Message<"edgeflow.v1.NodeInfo"> & {
   paramsJson: string;
 
   /**
-   * What can be set, as far as it is known: a command declares its parameters once it runs.
+   * What can be set, as far as it is known: a command declares its parameters once it runs. Not in
+   * lists of systems.
    *
    * @generated from field: repeated edgeflow.v1.Parameter parameters = 8;
    */
