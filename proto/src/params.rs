@@ -1,6 +1,8 @@
 //! Declared parameters between the protocol and the spec. What comes from outside is bounded; what
 //! has an unknown type is a text, which its node checks itself.
 
+use std::borrow::Cow;
+
 use edgeflow_spec::{
     catalog::{MODELS, ParamKind},
     params::{MAX_PARAMETERS, Parameter},
@@ -26,7 +28,11 @@ impl From<Parameter> for v1::Parameter {
             ParamKind::Resolution => ("resolution", None, None, Vec::new()),
             ParamKind::TextList => ("text_list", None, None, Vec::new()),
             ParamKind::Model => ("model", None, None, MODELS.map(str::to_owned).to_vec()),
-            ParamKind::Choice { options } => ("choice", None, None, options),
+            ParamKind::NumberMap { min, max } => ("number_map", Some(min), Some(max), Vec::new()),
+            ParamKind::Choice { options } => {
+                let options = options.iter().map(|word| word.clone().into_owned());
+                ("choice", None, None, options.collect())
+            }
         };
         Self {
             name: parameter.name,
@@ -69,6 +75,7 @@ fn read(parameter: &v1::Parameter) -> Parameter {
             max: max as i64,
         },
         "number" => ParamKind::Number { min, max },
+        "number_map" => ParamKind::NumberMap { min, max },
         "resolution" => ParamKind::Resolution,
         "text_list" => ParamKind::TextList,
         "model" => ParamKind::Model,
@@ -78,7 +85,7 @@ fn read(parameter: &v1::Parameter) -> Parameter {
                 .iter()
                 .filter(|option| option.len() <= MAX_TEXT_BYTES)
                 .take(MAX_OPTIONS)
-                .cloned()
+                .map(|option| Cow::Owned(option.clone()))
                 .collect(),
         },
         _ => ParamKind::Text,

@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ParameterView {
     pub(crate) name: String,
-    /// bool | integer | number | text | resolution | text_list | model | choice
+    /// bool | integer | number | text | resolution | text_list | number_map | model | choice
     pub(crate) kind: String,
     pub(crate) min: Option<f64>,
     pub(crate) max: Option<f64>,

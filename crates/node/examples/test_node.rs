@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use edgeflow::{
-    Codec, Context, Frame, FrameSet, FusedNode, Fusion, Input, Node, NodeError, Outputs,
-    Parameter, Policy, Source, Step,
+    Codec, Context, Frame, FrameSet, FusedNode, Fusion, Input, Node, NodeError, Outputs, Parameter,
+    Policy, Source, Step,
 };
 
 #[derive(serde::Deserialize)]

@@ -81,7 +81,10 @@ impl Parameter {
         name: impl Into<String>,
         options: impl IntoIterator<Item = T>,
     ) -> Self {
-        let options = options.into_iter().map(|word| Cow::Owned(word.into())).collect();
+        let options = options
+            .into_iter()
+            .map(|word| Cow::Owned(word.into()))
+            .collect();
         Self::new(name, ParamKind::Choice { options })
     }
 

@@ -52,10 +52,10 @@ pub struct InstanceStatus {
 pub struct Parameter {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// bool | integer | number | text | resolution | text_list | model | choice
+    /// bool | integer | number | text | resolution | text_list | number_map | model | choice
     #[prost(string, tag = "2")]
     pub kind: ::prost::alloc::string::String,
-    /// Of integers and numbers.
+    /// Of integers, numbers and number_maps.
     #[prost(double, optional, tag = "3")]
     pub min: ::core::option::Option<f64>,
     #[prost(double, optional, tag = "4")]

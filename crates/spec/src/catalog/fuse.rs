@@ -28,7 +28,11 @@ pub(super) const FUSE: Builtin = Builtin {
         Param {
             name: "policy",
             kind: ParamKind::Choice {
-                options: Cow::Borrowed(&[Cow::Borrowed("nearest"), Cow::Borrowed("exact"), Cow::Borrowed("latest")]),
+                options: Cow::Borrowed(&[
+                    Cow::Borrowed("nearest"),
+                    Cow::Borrowed("exact"),
+                    Cow::Borrowed("latest"),
+                ]),
             },
             required: false,
             default: ParamDefault::Text("nearest"),

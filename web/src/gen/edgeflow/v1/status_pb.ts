@@ -148,14 +148,14 @@ export type Parameter = Message<"edgeflow.v1.Parameter"> & {
   name: string;
 
   /**
-   * bool | integer | number | text | resolution | text_list | model | choice
+   * bool | integer | number | text | resolution | text_list | number_map | model | choice
    *
    * @generated from field: string kind = 2;
    */
   kind: string;
 
   /**
-   * Of integers and numbers.
+   * Of integers, numbers and number_maps.
    *
    * @generated from field: optional double min = 3;
    */
