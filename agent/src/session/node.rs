@@ -7,7 +7,8 @@ use std::{
 };
 
 use edgeflow_proto::v1::{
-    NodeState, StopNodeRequest, WatchNodeRequest, node_service_client::NodeServiceClient,
+    DeadLettersAnswer, DeadLettersAsk, NodeState, StopNodeRequest, WatchNodeRequest,
+    node_service_client::NodeServiceClient,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -85,6 +86,16 @@ pub async fn stop(socket: &Path, grace: Duration) -> bool {
         Ok(channel) => NodeServiceClient::new(channel).stop(request).await.is_ok(),
         Err(_) => false,
     }
+}
+
+/// Asks a node about its dead letters.
+pub(super) async fn dead_letters(
+    socket: &Path,
+    ask: DeadLettersAsk,
+) -> Result<DeadLettersAnswer, tonic::Status> {
+    let mut client =
+        NodeServiceClient::new(connect(socket).await?).max_decoding_message_size(MAX_REPORT_BYTES);
+    Ok(client.dead_letters(ask).await?.into_inner())
 }
 
 async fn connect(socket: &Path) -> Result<Channel, tonic::Status> {

@@ -17,6 +17,7 @@ use crate::{
 
 mod chain;
 mod control;
+mod dead_letters;
 mod fused;
 mod links;
 mod pace;
@@ -305,6 +306,7 @@ impl Session {
         let grace = Duration::from_millis(self.config.instance.stop_grace_ms);
         self.outputs.close(MAX_DRAIN.min(grace / 2));
         self.chain.settle(&mut self.subscriber);
+        self.subscriber.close();
         tracing::info!(instance = %self.config.instance.id, "node stopped");
     }
 }

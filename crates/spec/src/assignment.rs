@@ -139,12 +139,13 @@ pub fn body_hash(body: &[u8]) -> String {
 impl Instance {
     /// Changes exactly when the process has to be restarted: everything but the revision and the
     /// realtime groups of its outputs, which consumers announce themselves when they connect.
-    /// Nobody announces itself over a broker.
+    /// Durable and balanced groups are kept frames for before they connect. Nobody announces itself
+    /// over a broker.
     pub fn restart_hash(&self) -> String {
         let mut copy = self.clone();
         copy.revision = 0;
         for output in copy.outputs.iter_mut().filter(|_| self.broker.is_none()) {
-            output.groups.retain(|group| group.qos.is_lossless());
+            output.groups.retain(|group| group.qos.keeps_frames());
         }
         hex(&Sha256::digest(
             serde_json::to_vec(&copy).unwrap_or_default(),

@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod chains;
+mod durable;
 mod process;
 mod runner;

@@ -5,7 +5,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use edgeflow_proto::v1::node_service_client::NodeServiceClient;
-use edgeflow_proto::v1::{NodeReport, StopNodeRequest, WatchNodeRequest};
+use edgeflow_proto::v1::{
+    DeadLettersAnswer, DeadLettersAsk, NodeReport, StopNodeRequest, WatchNodeRequest,
+};
 use edgeflow_spec::assignment::{Input, Instance, OutputGroup, Program, RestartPolicy};
 use edgeflow_spec::instance_config::{INSTANCE_ENV, InputSocket, InstanceConfig, OutputSocket};
 use edgeflow_spec::qos::LinkQos;
@@ -225,6 +227,14 @@ impl Process {
             let request = StopNodeRequest { grace_ms: 1000 };
             client.stop(request).await.unwrap();
         });
+    }
+
+    /// What it says about its dead letters.
+    pub(crate) fn dead_letters(&self, ask: DeadLettersAsk) -> DeadLettersAnswer {
+        run(async {
+            let mut client = self.client().await;
+            client.dead_letters(ask).await.unwrap().into_inner()
+        })
     }
 
     async fn client(&self) -> NodeServiceClient<tonic::transport::Channel> {

@@ -9,7 +9,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Device } from "./device_pb";
 import { file_edgeflow_v1_device } from "./device_pb";
-import type { DeviceLoad } from "./status_pb";
+import type { DeadLetter, DeadLettersAsk, DeviceLoad } from "./status_pb";
 import { file_edgeflow_v1_status } from "./status_pb";
 import type { Plan, Problem, Revision, System } from "./system_pb";
 import { file_edgeflow_v1_system } from "./system_pb";
@@ -19,7 +19,74 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file edgeflow/v1/control.proto.
  */
 export const file_edgeflow_v1_control: GenFile = /*@__PURE__*/
-  fileDesc("ChllZGdlZmxvdy92MS9jb250cm9sLnByb3RvEgtlZGdlZmxvdy52MSIWChRHZXRTZXJ2ZXJJbmZvUmVxdWVzdCJwChVHZXRTZXJ2ZXJJbmZvUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIWCg5jYV9maW5nZXJwcmludBgCIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAMgASgJEhcKD3N0YXJ0ZWRfdW5peF9tcxgEIAEoAyJTChJBcHBseVN5c3RlbVJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAkSDAoEZmlsZRgCIAEoCRIMCgRldGFnGAMgASgJEg8KB2RyeV9ydW4YBCABKAgiwAEKE0FwcGx5U3lzdGVtUmVzcG9uc2USKgoHb3V0Y29tZRgBIAEoDjIZLmVkZ2VmbG93LnYxLkFwcGx5T3V0Y29tZRImCghwcm9ibGVtcxgCIAMoCzIULmVkZ2VmbG93LnYxLlByb2JsZW0SHwoEcGxhbhgDIAEoCzIRLmVkZ2VmbG93LnYxLlBsYW4SIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtEg8KB2RyeV9ydW4YBSABKAgiIAoQR2V0U3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJIjgKEUdldFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbSIUChJMaXN0U3lzdGVtc1JlcXVlc3QiOwoTTGlzdFN5c3RlbXNSZXNwb25zZRIkCgdzeXN0ZW1zGAEgAygLMhMuZWRnZWZsb3cudjEuU3lzdGVtIl8KEldhdGNoU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDXVudGlsX3NldHRsZWQYAiABKAgSEAoIcmV2aXNpb24YAyABKAQSEgoKdGltZW91dF9tcxgEIAEoDSJLChNXYXRjaFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbRIPCgdzZXR0bGVkGAIgASgIIjEKE0RlbGV0ZVN5c3RlbVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJIhYKFERlbGV0ZVN5c3RlbVJlc3BvbnNlIiQKFExpc3RSZXZpc2lvbnNSZXF1ZXN0EgwKBG5hbWUYASABKAkiQQoVTGlzdFJldmlzaW9uc1Jlc3BvbnNlEigKCXJldmlzaW9ucxgBIAMoCzIVLmVkZ2VmbG93LnYxLlJldmlzaW9uIkUKFVJvbGxiYWNrU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEgwKBGV0YWcYAyABKAkiIgoQR2V0RGV2aWNlUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiOAoRR2V0RGV2aWNlUmVzcG9uc2USIwoGZGV2aWNlGAEgASgLMhMuZWRnZWZsb3cudjEuRGV2aWNlIiYKEkxpc3REZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSI7ChNMaXN0RGV2aWNlc1Jlc3BvbnNlEiQKB2RldmljZXMYASADKAsyEy5lZGdlZmxvdy52MS5EZXZpY2UiJwoTV2F0Y2hEZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSKfAQoWU2V0RGV2aWNlTGFiZWxzUmVxdWVzdBIOCgZkZXZpY2UYASABKAkSOQoDc2V0GAIgAygLMiwuZWRnZWZsb3cudjEuU2V0RGV2aWNlTGFiZWxzUmVxdWVzdC5TZXRFbnRyeRIOCgZyZW1vdmUYAyADKAkaKgoIU2V0RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIlChNEZWxldGVEZXZpY2VSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCSIWChREZWxldGVEZXZpY2VSZXNwb25zZSImChRHZXREZXZpY2VMb2FkUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiQQoVR2V0RGV2aWNlTG9hZFJlc3BvbnNlEigKB3NhbXBsZXMYASADKAsyFy5lZGdlZmxvdy52MS5EZXZpY2VMb2FkIsQBCgVUb2tlbhIKCgJpZBgBIAEoCRIXCg9jcmVhdGVkX3VuaXhfbXMYAiABKAMSFwoPZXhwaXJlc191bml4X21zGAMgASgDEgwKBHVzZXMYBCABKA0SEAoIbWF4X3VzZXMYBSABKA0SLgoGbGFiZWxzGAYgAygLMh4uZWRnZWZsb3cudjEuVG9rZW4uTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKnAQoSQ3JlYXRlVG9rZW5SZXF1ZXN0EhMKC3R0bF9zZWNvbmRzGAEgASgNEhAKCG1heF91c2VzGAIgASgNEjsKBmxhYmVscxgDIAMoCzIrLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KE0NyZWF0ZVRva2VuUmVzcG9uc2USIQoFdG9rZW4YASABKAsyEi5lZGdlZmxvdy52MS5Ub2tlbhIOCgZzZWNyZXQYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCSITChFMaXN0VG9rZW5zUmVxdWVzdCI4ChJMaXN0VG9rZW5zUmVzcG9uc2USIgoGdG9rZW5zGAEgAygLMhIuZWRnZWZsb3cudjEuVG9rZW4iIAoSRGVsZXRlVG9rZW5SZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVRva2VuUmVzcG9uc2UiwwEKBUV2ZW50EgoKAmlkGAEgASgEEhIKCmF0X3VuaXhfbXMYAiABKAMSEAoIc2V2ZXJpdHkYAyABKAkSDgoGcmVhc29uGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDgoGc3lzdGVtGAYgASgJEgwKBG5vZGUYByABKAkSEAoIaW5zdGFuY2UYCCABKAkSEQoJZGV2aWNlX2lkGAkgASgJEhMKC2RldmljZV9uYW1lGAogASgJEg8KB2RldGFpbHMYCyADKAkiaQoSV2F0Y2hFdmVudHNSZXF1ZXN0Eg4KBnN5c3RlbRgBIAEoCRIOCgZkZXZpY2UYAiABKAkSDAoEdGFpbBgDIAEoDRIVCg1zaW5jZV91bml4X21zGAQgASgDEg4KBmZvbGxvdxgFIAEoCCKCAQoLTG9nc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSDgoGZGV2aWNlGAMgASgJEhAKCGluc3RhbmNlGAQgASgJEgwKBHRhaWwYBSABKA0SFQoNc2luY2VfdW5peF9tcxgGIAEoAxIOCgZmb2xsb3cYByABKAgigAEKB0xvZ0xpbmUSEgoKYXRfdW5peF9tcxgBIAEoAxIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIQCghpbnN0YW5jZRgEIAEoCRITCgtkZXZpY2VfbmFtZRgFIAEoCRIOCgZzdHJlYW0YBiABKAkSDAoEdGV4dBgHIAEoCSqcAQoMQXBwbHlPdXRjb21lEh0KGUFQUExZX09VVENPTUVfVU5TUEVDSUZJRUQQABIZChVBUFBMWV9PVVRDT01FX0NSRUFURUQQARIZChVBUFBMWV9PVVRDT01FX1VQREFURUQQAhIbChdBUFBMWV9PVVRDT01FX1VOQ0hBTkdFRBADEhoKFkFQUExZX09VVENPTUVfUkVKRUNURUQQBDKdDAoOQ29udHJvbFNlcnZpY2USVgoNR2V0U2VydmVySW5mbxIhLmVkZ2VmbG93LnYxLkdldFNlcnZlckluZm9SZXF1ZXN0GiIuZWRnZWZsb3cudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlElAKC0FwcGx5U3lzdGVtEh8uZWRnZWZsb3cudjEuQXBwbHlTeXN0ZW1SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQXBwbHlTeXN0ZW1SZXNwb25zZRJKCglHZXRTeXN0ZW0SHS5lZGdlZmxvdy52MS5HZXRTeXN0ZW1SZXF1ZXN0Gh4uZWRnZWZsb3cudjEuR2V0U3lzdGVtUmVzcG9uc2USUAoLTGlzdFN5c3RlbXMSHy5lZGdlZmxvdy52MS5MaXN0U3lzdGVtc1JlcXVlc3QaIC5lZGdlZmxvdy52MS5MaXN0U3lzdGVtc1Jlc3BvbnNlElIKC1dhdGNoU3lzdGVtEh8uZWRnZWZsb3cudjEuV2F0Y2hTeXN0ZW1SZXF1ZXN0GiAuZWRnZWZsb3cudjEuV2F0Y2hTeXN0ZW1SZXNwb25zZTABElMKDERlbGV0ZVN5c3RlbRIgLmVkZ2VmbG93LnYxLkRlbGV0ZVN5c3RlbVJlcXVlc3QaIS5lZGdlZmxvdy52MS5EZWxldGVTeXN0ZW1SZXNwb25zZRJWCg1MaXN0UmV2aXNpb25zEiEuZWRnZWZsb3cudjEuTGlzdFJldmlzaW9uc1JlcXVlc3QaIi5lZGdlZmxvdy52MS5MaXN0UmV2aXNpb25zUmVzcG9uc2USVgoOUm9sbGJhY2tTeXN0ZW0SIi5lZGdlZmxvdy52MS5Sb2xsYmFja1N5c3RlbVJlcXVlc3QaIC5lZGdlZmxvdy52MS5BcHBseVN5c3RlbVJlc3BvbnNlEkoKCUdldERldmljZRIdLmVkZ2VmbG93LnYxLkdldERldmljZVJlcXVlc3QaHi5lZGdlZmxvdy52MS5HZXREZXZpY2VSZXNwb25zZRJQCgtMaXN0RGV2aWNlcxIfLmVkZ2VmbG93LnYxLkxpc3REZXZpY2VzUmVxdWVzdBogLmVkZ2VmbG93LnYxLkxpc3REZXZpY2VzUmVzcG9uc2USVAoMV2F0Y2hEZXZpY2VzEiAuZWRnZWZsb3cudjEuV2F0Y2hEZXZpY2VzUmVxdWVzdBogLmVkZ2VmbG93LnYxLkxpc3REZXZpY2VzUmVzcG9uc2UwARJWCg9TZXREZXZpY2VMYWJlbHMSIy5lZGdlZmxvdy52MS5TZXREZXZpY2VMYWJlbHNSZXF1ZXN0Gh4uZWRnZWZsb3cudjEuR2V0RGV2aWNlUmVzcG9uc2USUwoMRGVsZXRlRGV2aWNlEiAuZWRnZWZsb3cudjEuRGVsZXRlRGV2aWNlUmVxdWVzdBohLmVkZ2VmbG93LnYxLkRlbGV0ZURldmljZVJlc3BvbnNlElYKDUdldERldmljZUxvYWQSIS5lZGdlZmxvdy52MS5HZXREZXZpY2VMb2FkUmVxdWVzdBoiLmVkZ2VmbG93LnYxLkdldERldmljZUxvYWRSZXNwb25zZRJQCgtDcmVhdGVUb2tlbhIfLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVxdWVzdBogLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVzcG9uc2USTQoKTGlzdFRva2VucxIeLmVkZ2VmbG93LnYxLkxpc3RUb2tlbnNSZXF1ZXN0Gh8uZWRnZWZsb3cudjEuTGlzdFRva2Vuc1Jlc3BvbnNlElAKC0RlbGV0ZVRva2VuEh8uZWRnZWZsb3cudjEuRGVsZXRlVG9rZW5SZXF1ZXN0GiAuZWRnZWZsb3cudjEuRGVsZXRlVG9rZW5SZXNwb25zZRJECgtXYXRjaEV2ZW50cxIfLmVkZ2VmbG93LnYxLldhdGNoRXZlbnRzUmVxdWVzdBoSLmVkZ2VmbG93LnYxLkV2ZW50MAESOAoETG9ncxIYLmVkZ2VmbG93LnYxLkxvZ3NSZXF1ZXN0GhQuZWRnZWZsb3cudjEuTG9nTGluZTABYgZwcm90bzM", [file_edgeflow_v1_device, file_edgeflow_v1_status, file_edgeflow_v1_system]);
+  fileDesc("ChllZGdlZmxvdy92MS9jb250cm9sLnByb3RvEgtlZGdlZmxvdy52MSJsChJEZWFkTGV0dGVyc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSDgoGZGV2aWNlGAMgASgJEigKA2FzaxgEIAEoCzIbLmVkZ2VmbG93LnYxLkRlYWRMZXR0ZXJzQXNrImgKE0RlYWRMZXR0ZXJzUmVzcG9uc2USLQoMZGVhZF9sZXR0ZXJzGAEgAygLMhcuZWRnZWZsb3cudjEuRGVhZExldHRlchIQCghyZXBsYXllZBgCIAEoDRIQCghmYWlsdXJlcxgDIAMoCSIWChRHZXRTZXJ2ZXJJbmZvUmVxdWVzdCJwChVHZXRTZXJ2ZXJJbmZvUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIWCg5jYV9maW5nZXJwcmludBgCIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAMgASgJEhcKD3N0YXJ0ZWRfdW5peF9tcxgEIAEoAyJTChJBcHBseVN5c3RlbVJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAkSDAoEZmlsZRgCIAEoCRIMCgRldGFnGAMgASgJEg8KB2RyeV9ydW4YBCABKAgiwAEKE0FwcGx5U3lzdGVtUmVzcG9uc2USKgoHb3V0Y29tZRgBIAEoDjIZLmVkZ2VmbG93LnYxLkFwcGx5T3V0Y29tZRImCghwcm9ibGVtcxgCIAMoCzIULmVkZ2VmbG93LnYxLlByb2JsZW0SHwoEcGxhbhgDIAEoCzIRLmVkZ2VmbG93LnYxLlBsYW4SIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtEg8KB2RyeV9ydW4YBSABKAgiIAoQR2V0U3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJIjgKEUdldFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbSIUChJMaXN0U3lzdGVtc1JlcXVlc3QiOwoTTGlzdFN5c3RlbXNSZXNwb25zZRIkCgdzeXN0ZW1zGAEgAygLMhMuZWRnZWZsb3cudjEuU3lzdGVtIl8KEldhdGNoU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDXVudGlsX3NldHRsZWQYAiABKAgSEAoIcmV2aXNpb24YAyABKAQSEgoKdGltZW91dF9tcxgEIAEoDSJLChNXYXRjaFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbRIPCgdzZXR0bGVkGAIgASgIIjEKE0RlbGV0ZVN5c3RlbVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJIhYKFERlbGV0ZVN5c3RlbVJlc3BvbnNlIiQKFExpc3RSZXZpc2lvbnNSZXF1ZXN0EgwKBG5hbWUYASABKAkiQQoVTGlzdFJldmlzaW9uc1Jlc3BvbnNlEigKCXJldmlzaW9ucxgBIAMoCzIVLmVkZ2VmbG93LnYxLlJldmlzaW9uIkUKFVJvbGxiYWNrU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEgwKBGV0YWcYAyABKAkiIgoQR2V0RGV2aWNlUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiOAoRR2V0RGV2aWNlUmVzcG9uc2USIwoGZGV2aWNlGAEgASgLMhMuZWRnZWZsb3cudjEuRGV2aWNlIiYKEkxpc3REZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSI7ChNMaXN0RGV2aWNlc1Jlc3BvbnNlEiQKB2RldmljZXMYASADKAsyEy5lZGdlZmxvdy52MS5EZXZpY2UiJwoTV2F0Y2hEZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSKfAQoWU2V0RGV2aWNlTGFiZWxzUmVxdWVzdBIOCgZkZXZpY2UYASABKAkSOQoDc2V0GAIgAygLMiwuZWRnZWZsb3cudjEuU2V0RGV2aWNlTGFiZWxzUmVxdWVzdC5TZXRFbnRyeRIOCgZyZW1vdmUYAyADKAkaKgoIU2V0RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIlChNEZWxldGVEZXZpY2VSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCSIWChREZWxldGVEZXZpY2VSZXNwb25zZSImChRHZXREZXZpY2VMb2FkUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiQQoVR2V0RGV2aWNlTG9hZFJlc3BvbnNlEigKB3NhbXBsZXMYASADKAsyFy5lZGdlZmxvdy52MS5EZXZpY2VMb2FkIsQBCgVUb2tlbhIKCgJpZBgBIAEoCRIXCg9jcmVhdGVkX3VuaXhfbXMYAiABKAMSFwoPZXhwaXJlc191bml4X21zGAMgASgDEgwKBHVzZXMYBCABKA0SEAoIbWF4X3VzZXMYBSABKA0SLgoGbGFiZWxzGAYgAygLMh4uZWRnZWZsb3cudjEuVG9rZW4uTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKnAQoSQ3JlYXRlVG9rZW5SZXF1ZXN0EhMKC3R0bF9zZWNvbmRzGAEgASgNEhAKCG1heF91c2VzGAIgASgNEjsKBmxhYmVscxgDIAMoCzIrLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KE0NyZWF0ZVRva2VuUmVzcG9uc2USIQoFdG9rZW4YASABKAsyEi5lZGdlZmxvdy52MS5Ub2tlbhIOCgZzZWNyZXQYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCSITChFMaXN0VG9rZW5zUmVxdWVzdCI4ChJMaXN0VG9rZW5zUmVzcG9uc2USIgoGdG9rZW5zGAEgAygLMhIuZWRnZWZsb3cudjEuVG9rZW4iIAoSRGVsZXRlVG9rZW5SZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVRva2VuUmVzcG9uc2UiwwEKBUV2ZW50EgoKAmlkGAEgASgEEhIKCmF0X3VuaXhfbXMYAiABKAMSEAoIc2V2ZXJpdHkYAyABKAkSDgoGcmVhc29uGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDgoGc3lzdGVtGAYgASgJEgwKBG5vZGUYByABKAkSEAoIaW5zdGFuY2UYCCABKAkSEQoJZGV2aWNlX2lkGAkgASgJEhMKC2RldmljZV9uYW1lGAogASgJEg8KB2RldGFpbHMYCyADKAkiaQoSV2F0Y2hFdmVudHNSZXF1ZXN0Eg4KBnN5c3RlbRgBIAEoCRIOCgZkZXZpY2UYAiABKAkSDAoEdGFpbBgDIAEoDRIVCg1zaW5jZV91bml4X21zGAQgASgDEg4KBmZvbGxvdxgFIAEoCCKCAQoLTG9nc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSDgoGZGV2aWNlGAMgASgJEhAKCGluc3RhbmNlGAQgASgJEgwKBHRhaWwYBSABKA0SFQoNc2luY2VfdW5peF9tcxgGIAEoAxIOCgZmb2xsb3cYByABKAgigAEKB0xvZ0xpbmUSEgoKYXRfdW5peF9tcxgBIAEoAxIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIQCghpbnN0YW5jZRgEIAEoCRITCgtkZXZpY2VfbmFtZRgFIAEoCRIOCgZzdHJlYW0YBiABKAkSDAoEdGV4dBgHIAEoCSqcAQoMQXBwbHlPdXRjb21lEh0KGUFQUExZX09VVENPTUVfVU5TUEVDSUZJRUQQABIZChVBUFBMWV9PVVRDT01FX0NSRUFURUQQARIZChVBUFBMWV9PVVRDT01FX1VQREFURUQQAhIbChdBUFBMWV9PVVRDT01FX1VOQ0hBTkdFRBADEhoKFkFQUExZX09VVENPTUVfUkVKRUNURUQQBDLvDAoOQ29udHJvbFNlcnZpY2USVgoNR2V0U2VydmVySW5mbxIhLmVkZ2VmbG93LnYxLkdldFNlcnZlckluZm9SZXF1ZXN0GiIuZWRnZWZsb3cudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlElAKC0FwcGx5U3lzdGVtEh8uZWRnZWZsb3cudjEuQXBwbHlTeXN0ZW1SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQXBwbHlTeXN0ZW1SZXNwb25zZRJKCglHZXRTeXN0ZW0SHS5lZGdlZmxvdy52MS5HZXRTeXN0ZW1SZXF1ZXN0Gh4uZWRnZWZsb3cudjEuR2V0U3lzdGVtUmVzcG9uc2USUAoLTGlzdFN5c3RlbXMSHy5lZGdlZmxvdy52MS5MaXN0U3lzdGVtc1JlcXVlc3QaIC5lZGdlZmxvdy52MS5MaXN0U3lzdGVtc1Jlc3BvbnNlElIKC1dhdGNoU3lzdGVtEh8uZWRnZWZsb3cudjEuV2F0Y2hTeXN0ZW1SZXF1ZXN0GiAuZWRnZWZsb3cudjEuV2F0Y2hTeXN0ZW1SZXNwb25zZTABElMKDERlbGV0ZVN5c3RlbRIgLmVkZ2VmbG93LnYxLkRlbGV0ZVN5c3RlbVJlcXVlc3QaIS5lZGdlZmxvdy52MS5EZWxldGVTeXN0ZW1SZXNwb25zZRJWCg1MaXN0UmV2aXNpb25zEiEuZWRnZWZsb3cudjEuTGlzdFJldmlzaW9uc1JlcXVlc3QaIi5lZGdlZmxvdy52MS5MaXN0UmV2aXNpb25zUmVzcG9uc2USVgoOUm9sbGJhY2tTeXN0ZW0SIi5lZGdlZmxvdy52MS5Sb2xsYmFja1N5c3RlbVJlcXVlc3QaIC5lZGdlZmxvdy52MS5BcHBseVN5c3RlbVJlc3BvbnNlEkoKCUdldERldmljZRIdLmVkZ2VmbG93LnYxLkdldERldmljZVJlcXVlc3QaHi5lZGdlZmxvdy52MS5HZXREZXZpY2VSZXNwb25zZRJQCgtMaXN0RGV2aWNlcxIfLmVkZ2VmbG93LnYxLkxpc3REZXZpY2VzUmVxdWVzdBogLmVkZ2VmbG93LnYxLkxpc3REZXZpY2VzUmVzcG9uc2USVAoMV2F0Y2hEZXZpY2VzEiAuZWRnZWZsb3cudjEuV2F0Y2hEZXZpY2VzUmVxdWVzdBogLmVkZ2VmbG93LnYxLkxpc3REZXZpY2VzUmVzcG9uc2UwARJWCg9TZXREZXZpY2VMYWJlbHMSIy5lZGdlZmxvdy52MS5TZXREZXZpY2VMYWJlbHNSZXF1ZXN0Gh4uZWRnZWZsb3cudjEuR2V0RGV2aWNlUmVzcG9uc2USUwoMRGVsZXRlRGV2aWNlEiAuZWRnZWZsb3cudjEuRGVsZXRlRGV2aWNlUmVxdWVzdBohLmVkZ2VmbG93LnYxLkRlbGV0ZURldmljZVJlc3BvbnNlElYKDUdldERldmljZUxvYWQSIS5lZGdlZmxvdy52MS5HZXREZXZpY2VMb2FkUmVxdWVzdBoiLmVkZ2VmbG93LnYxLkdldERldmljZUxvYWRSZXNwb25zZRJQCgtDcmVhdGVUb2tlbhIfLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVxdWVzdBogLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVzcG9uc2USTQoKTGlzdFRva2VucxIeLmVkZ2VmbG93LnYxLkxpc3RUb2tlbnNSZXF1ZXN0Gh8uZWRnZWZsb3cudjEuTGlzdFRva2Vuc1Jlc3BvbnNlElAKC0RlbGV0ZVRva2VuEh8uZWRnZWZsb3cudjEuRGVsZXRlVG9rZW5SZXF1ZXN0GiAuZWRnZWZsb3cudjEuRGVsZXRlVG9rZW5SZXNwb25zZRJECgtXYXRjaEV2ZW50cxIfLmVkZ2VmbG93LnYxLldhdGNoRXZlbnRzUmVxdWVzdBoSLmVkZ2VmbG93LnYxLkV2ZW50MAESOAoETG9ncxIYLmVkZ2VmbG93LnYxLkxvZ3NSZXF1ZXN0GhQuZWRnZWZsb3cudjEuTG9nTGluZTABElAKC0RlYWRMZXR0ZXJzEh8uZWRnZWZsb3cudjEuRGVhZExldHRlcnNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuRGVhZExldHRlcnNSZXNwb25zZWIGcHJvdG8z", [file_edgeflow_v1_device, file_edgeflow_v1_status, file_edgeflow_v1_system]);
+
+/**
+ * @generated from message edgeflow.v1.DeadLettersRequest
+ */
+export type DeadLettersRequest = Message<"edgeflow.v1.DeadLettersRequest"> & {
+  /**
+   * @generated from field: string system = 1;
+   */
+  system: string;
+
+  /**
+   * The producing node; empty: every one.
+   *
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * Id or name; empty: every one.
+   *
+   * @generated from field: string device = 3;
+   */
+  device: string;
+
+  /**
+   * @generated from field: edgeflow.v1.DeadLettersAsk ask = 4;
+   */
+  ask?: DeadLettersAsk;
+};
+
+/**
+ * Describes the message edgeflow.v1.DeadLettersRequest.
+ * Use `create(DeadLettersRequestSchema)` to create a new message.
+ */
+export const DeadLettersRequestSchema: GenMessage<DeadLettersRequest> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 0);
+
+/**
+ * @generated from message edgeflow.v1.DeadLettersResponse
+ */
+export type DeadLettersResponse = Message<"edgeflow.v1.DeadLettersResponse"> & {
+  /**
+   * Those that are left.
+   *
+   * @generated from field: repeated edgeflow.v1.DeadLetter dead_letters = 1;
+   */
+  deadLetters: DeadLetter[];
+
+  /**
+   * @generated from field: uint32 replayed = 2;
+   */
+  replayed: number;
+
+  /**
+   * Instances that did not do it, and why.
+   *
+   * @generated from field: repeated string failures = 3;
+   */
+  failures: string[];
+};
+
+/**
+ * Describes the message edgeflow.v1.DeadLettersResponse.
+ * Use `create(DeadLettersResponseSchema)` to create a new message.
+ */
+export const DeadLettersResponseSchema: GenMessage<DeadLettersResponse> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 1);
 
 /**
  * @generated from message edgeflow.v1.GetServerInfoRequest
@@ -32,7 +99,7 @@ export type GetServerInfoRequest = Message<"edgeflow.v1.GetServerInfoRequest"> &
  * Use `create(GetServerInfoRequestSchema)` to create a new message.
  */
 export const GetServerInfoRequestSchema: GenMessage<GetServerInfoRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 0);
+  messageDesc(file_edgeflow_v1_control, 2);
 
 /**
  * @generated from message edgeflow.v1.GetServerInfoResponse
@@ -66,7 +133,7 @@ export type GetServerInfoResponse = Message<"edgeflow.v1.GetServerInfoResponse">
  * Use `create(GetServerInfoResponseSchema)` to create a new message.
  */
 export const GetServerInfoResponseSchema: GenMessage<GetServerInfoResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 1);
+  messageDesc(file_edgeflow_v1_control, 3);
 
 /**
  * @generated from message edgeflow.v1.ApplySystemRequest
@@ -102,7 +169,7 @@ export type ApplySystemRequest = Message<"edgeflow.v1.ApplySystemRequest"> & {
  * Use `create(ApplySystemRequestSchema)` to create a new message.
  */
 export const ApplySystemRequestSchema: GenMessage<ApplySystemRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 2);
+  messageDesc(file_edgeflow_v1_control, 4);
 
 /**
  * @generated from message edgeflow.v1.ApplySystemResponse
@@ -139,7 +206,7 @@ export type ApplySystemResponse = Message<"edgeflow.v1.ApplySystemResponse"> & {
  * Use `create(ApplySystemResponseSchema)` to create a new message.
  */
 export const ApplySystemResponseSchema: GenMessage<ApplySystemResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 3);
+  messageDesc(file_edgeflow_v1_control, 5);
 
 /**
  * @generated from message edgeflow.v1.GetSystemRequest
@@ -156,7 +223,7 @@ export type GetSystemRequest = Message<"edgeflow.v1.GetSystemRequest"> & {
  * Use `create(GetSystemRequestSchema)` to create a new message.
  */
 export const GetSystemRequestSchema: GenMessage<GetSystemRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 4);
+  messageDesc(file_edgeflow_v1_control, 6);
 
 /**
  * @generated from message edgeflow.v1.GetSystemResponse
@@ -173,7 +240,7 @@ export type GetSystemResponse = Message<"edgeflow.v1.GetSystemResponse"> & {
  * Use `create(GetSystemResponseSchema)` to create a new message.
  */
 export const GetSystemResponseSchema: GenMessage<GetSystemResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 5);
+  messageDesc(file_edgeflow_v1_control, 7);
 
 /**
  * @generated from message edgeflow.v1.ListSystemsRequest
@@ -186,7 +253,7 @@ export type ListSystemsRequest = Message<"edgeflow.v1.ListSystemsRequest"> & {
  * Use `create(ListSystemsRequestSchema)` to create a new message.
  */
 export const ListSystemsRequestSchema: GenMessage<ListSystemsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 6);
+  messageDesc(file_edgeflow_v1_control, 8);
 
 /**
  * @generated from message edgeflow.v1.ListSystemsResponse
@@ -203,7 +270,7 @@ export type ListSystemsResponse = Message<"edgeflow.v1.ListSystemsResponse"> & {
  * Use `create(ListSystemsResponseSchema)` to create a new message.
  */
 export const ListSystemsResponseSchema: GenMessage<ListSystemsResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 7);
+  messageDesc(file_edgeflow_v1_control, 9);
 
 /**
  * @generated from message edgeflow.v1.WatchSystemRequest
@@ -239,7 +306,7 @@ export type WatchSystemRequest = Message<"edgeflow.v1.WatchSystemRequest"> & {
  * Use `create(WatchSystemRequestSchema)` to create a new message.
  */
 export const WatchSystemRequestSchema: GenMessage<WatchSystemRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 8);
+  messageDesc(file_edgeflow_v1_control, 10);
 
 /**
  * @generated from message edgeflow.v1.WatchSystemResponse
@@ -263,7 +330,7 @@ export type WatchSystemResponse = Message<"edgeflow.v1.WatchSystemResponse"> & {
  * Use `create(WatchSystemResponseSchema)` to create a new message.
  */
 export const WatchSystemResponseSchema: GenMessage<WatchSystemResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 9);
+  messageDesc(file_edgeflow_v1_control, 11);
 
 /**
  * @generated from message edgeflow.v1.DeleteSystemRequest
@@ -285,7 +352,7 @@ export type DeleteSystemRequest = Message<"edgeflow.v1.DeleteSystemRequest"> & {
  * Use `create(DeleteSystemRequestSchema)` to create a new message.
  */
 export const DeleteSystemRequestSchema: GenMessage<DeleteSystemRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 10);
+  messageDesc(file_edgeflow_v1_control, 12);
 
 /**
  * @generated from message edgeflow.v1.DeleteSystemResponse
@@ -298,7 +365,7 @@ export type DeleteSystemResponse = Message<"edgeflow.v1.DeleteSystemResponse"> &
  * Use `create(DeleteSystemResponseSchema)` to create a new message.
  */
 export const DeleteSystemResponseSchema: GenMessage<DeleteSystemResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 11);
+  messageDesc(file_edgeflow_v1_control, 13);
 
 /**
  * @generated from message edgeflow.v1.ListRevisionsRequest
@@ -315,7 +382,7 @@ export type ListRevisionsRequest = Message<"edgeflow.v1.ListRevisionsRequest"> &
  * Use `create(ListRevisionsRequestSchema)` to create a new message.
  */
 export const ListRevisionsRequestSchema: GenMessage<ListRevisionsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 12);
+  messageDesc(file_edgeflow_v1_control, 14);
 
 /**
  * @generated from message edgeflow.v1.ListRevisionsResponse
@@ -332,7 +399,7 @@ export type ListRevisionsResponse = Message<"edgeflow.v1.ListRevisionsResponse">
  * Use `create(ListRevisionsResponseSchema)` to create a new message.
  */
 export const ListRevisionsResponseSchema: GenMessage<ListRevisionsResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 13);
+  messageDesc(file_edgeflow_v1_control, 15);
 
 /**
  * @generated from message edgeflow.v1.RollbackSystemRequest
@@ -361,7 +428,7 @@ export type RollbackSystemRequest = Message<"edgeflow.v1.RollbackSystemRequest">
  * Use `create(RollbackSystemRequestSchema)` to create a new message.
  */
 export const RollbackSystemRequestSchema: GenMessage<RollbackSystemRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 14);
+  messageDesc(file_edgeflow_v1_control, 16);
 
 /**
  * @generated from message edgeflow.v1.GetDeviceRequest
@@ -380,7 +447,7 @@ export type GetDeviceRequest = Message<"edgeflow.v1.GetDeviceRequest"> & {
  * Use `create(GetDeviceRequestSchema)` to create a new message.
  */
 export const GetDeviceRequestSchema: GenMessage<GetDeviceRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 15);
+  messageDesc(file_edgeflow_v1_control, 17);
 
 /**
  * @generated from message edgeflow.v1.GetDeviceResponse
@@ -397,7 +464,7 @@ export type GetDeviceResponse = Message<"edgeflow.v1.GetDeviceResponse"> & {
  * Use `create(GetDeviceResponseSchema)` to create a new message.
  */
 export const GetDeviceResponseSchema: GenMessage<GetDeviceResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 16);
+  messageDesc(file_edgeflow_v1_control, 18);
 
 /**
  * @generated from message edgeflow.v1.ListDevicesRequest
@@ -416,7 +483,7 @@ export type ListDevicesRequest = Message<"edgeflow.v1.ListDevicesRequest"> & {
  * Use `create(ListDevicesRequestSchema)` to create a new message.
  */
 export const ListDevicesRequestSchema: GenMessage<ListDevicesRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 17);
+  messageDesc(file_edgeflow_v1_control, 19);
 
 /**
  * @generated from message edgeflow.v1.ListDevicesResponse
@@ -433,7 +500,7 @@ export type ListDevicesResponse = Message<"edgeflow.v1.ListDevicesResponse"> & {
  * Use `create(ListDevicesResponseSchema)` to create a new message.
  */
 export const ListDevicesResponseSchema: GenMessage<ListDevicesResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 18);
+  messageDesc(file_edgeflow_v1_control, 20);
 
 /**
  * @generated from message edgeflow.v1.WatchDevicesRequest
@@ -450,7 +517,7 @@ export type WatchDevicesRequest = Message<"edgeflow.v1.WatchDevicesRequest"> & {
  * Use `create(WatchDevicesRequestSchema)` to create a new message.
  */
 export const WatchDevicesRequestSchema: GenMessage<WatchDevicesRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 19);
+  messageDesc(file_edgeflow_v1_control, 21);
 
 /**
  * @generated from message edgeflow.v1.SetDeviceLabelsRequest
@@ -477,7 +544,7 @@ export type SetDeviceLabelsRequest = Message<"edgeflow.v1.SetDeviceLabelsRequest
  * Use `create(SetDeviceLabelsRequestSchema)` to create a new message.
  */
 export const SetDeviceLabelsRequestSchema: GenMessage<SetDeviceLabelsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 20);
+  messageDesc(file_edgeflow_v1_control, 22);
 
 /**
  * @generated from message edgeflow.v1.DeleteDeviceRequest
@@ -494,7 +561,7 @@ export type DeleteDeviceRequest = Message<"edgeflow.v1.DeleteDeviceRequest"> & {
  * Use `create(DeleteDeviceRequestSchema)` to create a new message.
  */
 export const DeleteDeviceRequestSchema: GenMessage<DeleteDeviceRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 21);
+  messageDesc(file_edgeflow_v1_control, 23);
 
 /**
  * @generated from message edgeflow.v1.DeleteDeviceResponse
@@ -507,7 +574,7 @@ export type DeleteDeviceResponse = Message<"edgeflow.v1.DeleteDeviceResponse"> &
  * Use `create(DeleteDeviceResponseSchema)` to create a new message.
  */
 export const DeleteDeviceResponseSchema: GenMessage<DeleteDeviceResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 22);
+  messageDesc(file_edgeflow_v1_control, 24);
 
 /**
  * @generated from message edgeflow.v1.GetDeviceLoadRequest
@@ -524,7 +591,7 @@ export type GetDeviceLoadRequest = Message<"edgeflow.v1.GetDeviceLoadRequest"> &
  * Use `create(GetDeviceLoadRequestSchema)` to create a new message.
  */
 export const GetDeviceLoadRequestSchema: GenMessage<GetDeviceLoadRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 23);
+  messageDesc(file_edgeflow_v1_control, 25);
 
 /**
  * @generated from message edgeflow.v1.GetDeviceLoadResponse
@@ -541,7 +608,7 @@ export type GetDeviceLoadResponse = Message<"edgeflow.v1.GetDeviceLoadResponse">
  * Use `create(GetDeviceLoadResponseSchema)` to create a new message.
  */
 export const GetDeviceLoadResponseSchema: GenMessage<GetDeviceLoadResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 24);
+  messageDesc(file_edgeflow_v1_control, 26);
 
 /**
  * @generated from message edgeflow.v1.Token
@@ -585,7 +652,7 @@ export type Token = Message<"edgeflow.v1.Token"> & {
  * Use `create(TokenSchema)` to create a new message.
  */
 export const TokenSchema: GenMessage<Token> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 25);
+  messageDesc(file_edgeflow_v1_control, 27);
 
 /**
  * @generated from message edgeflow.v1.CreateTokenRequest
@@ -616,7 +683,7 @@ export type CreateTokenRequest = Message<"edgeflow.v1.CreateTokenRequest"> & {
  * Use `create(CreateTokenRequestSchema)` to create a new message.
  */
 export const CreateTokenRequestSchema: GenMessage<CreateTokenRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 26);
+  messageDesc(file_edgeflow_v1_control, 28);
 
 /**
  * @generated from message edgeflow.v1.CreateTokenResponse
@@ -645,7 +712,7 @@ export type CreateTokenResponse = Message<"edgeflow.v1.CreateTokenResponse"> & {
  * Use `create(CreateTokenResponseSchema)` to create a new message.
  */
 export const CreateTokenResponseSchema: GenMessage<CreateTokenResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 27);
+  messageDesc(file_edgeflow_v1_control, 29);
 
 /**
  * @generated from message edgeflow.v1.ListTokensRequest
@@ -658,7 +725,7 @@ export type ListTokensRequest = Message<"edgeflow.v1.ListTokensRequest"> & {
  * Use `create(ListTokensRequestSchema)` to create a new message.
  */
 export const ListTokensRequestSchema: GenMessage<ListTokensRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 28);
+  messageDesc(file_edgeflow_v1_control, 30);
 
 /**
  * @generated from message edgeflow.v1.ListTokensResponse
@@ -675,7 +742,7 @@ export type ListTokensResponse = Message<"edgeflow.v1.ListTokensResponse"> & {
  * Use `create(ListTokensResponseSchema)` to create a new message.
  */
 export const ListTokensResponseSchema: GenMessage<ListTokensResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 29);
+  messageDesc(file_edgeflow_v1_control, 31);
 
 /**
  * @generated from message edgeflow.v1.DeleteTokenRequest
@@ -692,7 +759,7 @@ export type DeleteTokenRequest = Message<"edgeflow.v1.DeleteTokenRequest"> & {
  * Use `create(DeleteTokenRequestSchema)` to create a new message.
  */
 export const DeleteTokenRequestSchema: GenMessage<DeleteTokenRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 30);
+  messageDesc(file_edgeflow_v1_control, 32);
 
 /**
  * @generated from message edgeflow.v1.DeleteTokenResponse
@@ -705,7 +772,7 @@ export type DeleteTokenResponse = Message<"edgeflow.v1.DeleteTokenResponse"> & {
  * Use `create(DeleteTokenResponseSchema)` to create a new message.
  */
 export const DeleteTokenResponseSchema: GenMessage<DeleteTokenResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 31);
+  messageDesc(file_edgeflow_v1_control, 33);
 
 /**
  * @generated from message edgeflow.v1.Event
@@ -776,7 +843,7 @@ export type Event = Message<"edgeflow.v1.Event"> & {
  * Use `create(EventSchema)` to create a new message.
  */
 export const EventSchema: GenMessage<Event> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 32);
+  messageDesc(file_edgeflow_v1_control, 34);
 
 /**
  * @generated from message edgeflow.v1.WatchEventsRequest
@@ -815,7 +882,7 @@ export type WatchEventsRequest = Message<"edgeflow.v1.WatchEventsRequest"> & {
  * Use `create(WatchEventsRequestSchema)` to create a new message.
  */
 export const WatchEventsRequestSchema: GenMessage<WatchEventsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 33);
+  messageDesc(file_edgeflow_v1_control, 35);
 
 /**
  * @generated from message edgeflow.v1.LogsRequest
@@ -868,7 +935,7 @@ export type LogsRequest = Message<"edgeflow.v1.LogsRequest"> & {
  * Use `create(LogsRequestSchema)` to create a new message.
  */
 export const LogsRequestSchema: GenMessage<LogsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 34);
+  messageDesc(file_edgeflow_v1_control, 36);
 
 /**
  * @generated from message edgeflow.v1.LogLine
@@ -917,7 +984,7 @@ export type LogLine = Message<"edgeflow.v1.LogLine"> & {
  * Use `create(LogLineSchema)` to create a new message.
  */
 export const LogLineSchema: GenMessage<LogLine> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 35);
+  messageDesc(file_edgeflow_v1_control, 37);
 
 /**
  * @generated from enum edgeflow.v1.ApplyOutcome
@@ -1128,6 +1195,16 @@ export const ControlService: GenService<{
     methodKind: "server_streaming";
     input: typeof LogsRequestSchema;
     output: typeof LogLineSchema;
+  },
+  /**
+   * Lists or replays frames that nodes have put aside because their consumer died with them.
+   *
+   * @generated from rpc edgeflow.v1.ControlService.DeadLetters
+   */
+  deadLetters: {
+    methodKind: "unary";
+    input: typeof DeadLettersRequestSchema;
+    output: typeof DeadLettersResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_edgeflow_v1_control, 0);
