@@ -6,6 +6,7 @@ mod backoff;
 mod commands;
 mod connection;
 mod convert;
+mod dead_letters;
 mod dial;
 mod enrol;
 mod identity;

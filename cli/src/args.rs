@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Describe(cmd::describe::Describe),
     Logs(cmd::logs::Logs),
     Events(cmd::events::Events),
+    #[command(name = "deadletters")]
+    DeadLetters(cmd::deadletters::DeadLetters),
     Delete(cmd::delete::Delete),
     History(cmd::history::History),
     Rollback(cmd::rollback::Rollback),

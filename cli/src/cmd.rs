@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod completion;
 pub(crate) mod context;
+pub(crate) mod deadletters;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod doctor;
@@ -36,6 +37,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<u8> {
         Command::Get(command) => command.run(globals).await?,
         Command::Describe(command) => command.run(globals).await?,
         Command::Logs(command) => command.run(globals).await?,
+        Command::DeadLetters(command) => command.run(globals).await?,
         Command::Events(command) => command.run(globals).await?,
         Command::Delete(command) => command.run(globals).await?,
         Command::History(command) => command.run(globals).await?,

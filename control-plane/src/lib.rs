@@ -7,6 +7,7 @@ pub mod app;
 pub mod changes;
 pub mod clock;
 pub mod config;
+pub mod dead_letters;
 pub mod fleet;
 pub mod http;
 pub mod logs;

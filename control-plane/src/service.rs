@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, MutexGuard, broadcast};
 use crate::{
     changes::Changes,
     clock::now_ms,
+    dead_letters::DeadLetters,
     fleet::Fleet,
     pki::{Authority, PkiError},
     store::{EventRow, Store, StoreError, Write},
@@ -82,6 +83,7 @@ pub struct Service {
     store: Store,
     authority: Arc<Authority>,
     fleet: Arc<Fleet>,
+    dead_letters: DeadLetters,
     changes: Changes,
     world: RwLock<Arc<World>>,
     // One mutation at a time, from reading the world to publishing the next one.
@@ -113,6 +115,7 @@ impl Service {
             store,
             authority,
             fleet,
+            dead_letters: DeadLetters::default(),
             changes,
             world: RwLock::new(Arc::new(world)),
             turn: Mutex::new(()),
@@ -130,6 +133,11 @@ impl Service {
     /// The agent sessions.
     pub fn fleet(&self) -> &Arc<Fleet> {
         &self.fleet
+    }
+
+    /// Questions about dead letters that wait for an answer.
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.dead_letters
     }
 
     /// Announces changes of what clients see.

@@ -1,13 +1,14 @@
-//! What the control plane asks for in passing: live views and logs. Each runs in a task of its own
+//! What the control plane asks for in passing: live views, logs and dead letters. Each runs in a task of its own
 //! over the bulk connection and ends with the session at the latest.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use edgeflow_proto::v1::{Command, command};
+use edgeflow_proto::v1::{AgentMessage, Command, command};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tonic::transport::Channel;
 
-use super::{Context, push_logs, push_view};
+use super::{Context, dead_letters, push_logs, push_view};
 
 /// Views and log readers at once.
 const MAX_RUNNING: usize = 64;
@@ -16,14 +17,20 @@ const MAX_RUNNING: usize = 64;
 pub(super) struct Commands {
     context: Arc<Context>,
     bulk: Channel,
+    outbound: mpsc::Sender<AgentMessage>,
     running: BTreeMap<String, AbortHandle>,
 }
 
 impl Commands {
-    pub(super) fn new(context: Arc<Context>, bulk: Channel) -> Self {
+    pub(super) fn new(
+        context: Arc<Context>,
+        bulk: Channel,
+        outbound: mpsc::Sender<AgentMessage>,
+    ) -> Self {
         Self {
             context,
             bulk,
+            outbound,
             running: BTreeMap::new(),
         }
     }
@@ -38,7 +45,7 @@ impl Commands {
                 }
             }
             Some(_) if self.running.len() >= MAX_RUNNING => {
-                tracing::warn!(id, "too many views and log readers, this one is left out");
+                tracing::warn!(id, "too many commands at once, this one is left out");
             }
             Some(_) if self.running.contains_key(&id) => {}
             Some(command::Command::StartView(view)) => {
@@ -49,6 +56,11 @@ impl Commands {
             Some(command::Command::StartLogs(logs)) => {
                 let (context, bulk) = (Arc::clone(&self.context), self.bulk.clone());
                 let run = push_logs::run(context, bulk, id.clone(), logs);
+                self.running.insert(id, tokio::spawn(run).abort_handle());
+            }
+            Some(command::Command::DeadLetters(of)) => {
+                let (context, outbound) = (Arc::clone(&self.context), self.outbound.clone());
+                let run = dead_letters::run(context, outbound, id.clone(), of);
                 self.running.insert(id, tokio::spawn(run).abort_handle());
             }
             None => tracing::debug!(id, "a command of a newer control plane is left out"),

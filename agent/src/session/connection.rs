@@ -106,7 +106,11 @@ pub(super) async fn run(context: &Arc<Context>) -> Ended {
         .clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
     let connection = Connection {
         // Views and logs get a connection of their own, made when the first one is asked for.
-        commands: Commands::new(Arc::clone(context), endpoint.connect_lazy()),
+        commands: Commands::new(
+            Arc::clone(context),
+            endpoint.connect_lazy(),
+            outbound.clone(),
+        ),
         context: Arc::clone(context),
         outbound,
         last_event: 0,

@@ -7,8 +7,8 @@ use std::{
 };
 
 use edgeflow_proto::v1::{
-    NodeState, SetNodeParamsRequest, StopNodeRequest, WatchNodeRequest,
-    node_service_client::NodeServiceClient,
+    DeadLettersAnswer, DeadLettersAsk, NodeState, SetNodeParamsRequest, StopNodeRequest,
+    WatchNodeRequest, node_service_client::NodeServiceClient,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -137,6 +137,16 @@ pub async fn set_params(socket: &Path, params_json: String, wait: Duration) -> P
         ),
         Ok(Err(_)) | Err(_) => ParamsAnswer::None,
     }
+}
+
+/// Asks a node about its dead letters.
+pub(super) async fn dead_letters(
+    socket: &Path,
+    ask: DeadLettersAsk,
+) -> Result<DeadLettersAnswer, tonic::Status> {
+    let mut client =
+        NodeServiceClient::new(connect(socket).await?).max_decoding_message_size(MAX_REPORT_BYTES);
+    Ok(client.dead_letters(ask).await?.into_inner())
 }
 
 async fn connect(socket: &Path) -> Result<Channel, tonic::Status> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeflow_proto::v1::{StartLogs, StartView, StopView, command};
+use edgeflow_proto::v1::{DeadLettersAsk, DeadLettersOf, StartLogs, StartView, StopView, command};
 use edgeflow_stream::{Frame, Limits, Publisher, PublisherConfig, transport::unix::UnixListen};
 use serde_json::json;
 
@@ -118,4 +118,45 @@ async fn logs_come_with_their_past_and_go_on_while_followed() {
         numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
         "each line once: {numbers:?}"
     );
+}
+
+#[tokio::test]
+async fn a_question_about_dead_letters_is_answered_by_the_node_or_for_it() {
+    let fleet = Fleet::start().await;
+    let dirs = AgentDirs::new();
+    let _agent = dirs.start(&fleet.address(), &fleet.token());
+    let (node, mute) = (
+        helper("camera", &json!({})),
+        command("sleeper", &["sleep", "1000"]),
+    );
+    fleet
+        .assign_accepted(1, &[node.clone(), mute.clone()])
+        .await;
+    fleet.ready(&node.id).await;
+    let ask = |instance: &str| {
+        command::Command::DeadLetters(DeadLettersOf {
+            instance: instance.to_owned(),
+            ask: Some(DeadLettersAsk {
+                replay_ids: vec!["1-2".to_owned()],
+                replay_all: false,
+            }),
+        })
+    };
+    for (id, instance, words) in [
+        ("d1", node.id.as_str(), ""),
+        ("d2", mute.id.as_str(), "it does not run"),
+        ("d3", "test.nobody.0", "it is not on this device"),
+    ] {
+        fleet.command(id, ask(instance)).await;
+        let answer = eventually("the answer", || {
+            let reports = fleet.dead_letters();
+            let report = reports.into_iter().find(|report| report.command_id == id);
+            report.and_then(|report| report.answer)
+        })
+        .await;
+        assert_eq!(answer.error, words);
+        if words.is_empty() {
+            assert_eq!((answer.replayed, answer.dead_letters.len()), (1, 1));
+        }
+    }
 }

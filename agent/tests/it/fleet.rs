@@ -39,6 +39,7 @@ struct Heard {
     events: Vec<v1::Event>,
     logs: Vec<v1::LogLine>,
     frames: Vec<PushFrame>,
+    dead_letters: Vec<v1::DeadLettersReport>,
     enrolments: usize,
     renewals: usize,
     old_certificates: bool,
@@ -165,6 +166,10 @@ impl Fleet {
 
     pub(crate) fn frames(&self) -> Vec<PushFrame> {
         self.heard().frames.clone()
+    }
+
+    pub(crate) fn dead_letters(&self) -> Vec<v1::DeadLettersReport> {
+        self.heard.lock().unwrap().dead_letters.clone()
     }
 
     pub(crate) async fn hello(&self, number: usize) -> Hello {
@@ -364,6 +369,10 @@ async fn session(
                 Some(control_message::Message::EventAck(v1::EventAck {
                     sequence,
                 }))
+            }
+            agent_message::Message::DeadLetters(report) => {
+                heard.lock().unwrap().dead_letters.push(report);
+                None
             }
             agent_message::Message::Heartbeat(beat) => {
                 Some(control_message::Message::Heartbeat(beat))

@@ -4,8 +4,9 @@
 use std::{io::Write, pin::Pin, time::Duration};
 
 use edgeflow_proto::v1::{
-    NodeReport, NodeState, NodeStats, Parameter, SetNodeParamsRequest, SetNodeParamsResponse,
-    StopNodeRequest, StopNodeResponse, WatchNodeRequest, node_service_server,
+    self as v1, NodeReport, NodeState, NodeStats, Parameter, SetNodeParamsRequest,
+    SetNodeParamsResponse, StopNodeRequest, StopNodeResponse, WatchNodeRequest,
+    node_service_server,
 };
 use edgeflow_spec::{
     assignment::{Instance, Output, Program},
@@ -94,6 +95,22 @@ impl node_service_server::NodeService for Service {
             })
         });
         Ok(Response::new(Box::pin(reports)))
+    }
+
+    async fn dead_letters(
+        &self,
+        request: Request<v1::DeadLettersAsk>,
+    ) -> Result<Response<v1::DeadLettersAnswer>, Status> {
+        let ids = request.into_inner().replay_ids;
+        let letter = v1::DeadLetter {
+            id: "1-2".to_owned(),
+            ..v1::DeadLetter::default()
+        };
+        Ok(Response::new(v1::DeadLettersAnswer {
+            replayed: u32::try_from(ids.len()).unwrap(),
+            dead_letters: vec![letter],
+            error: String::new(),
+        }))
     }
 
     async fn stop(

@@ -320,4 +320,38 @@ impl ControlService for Service {
     async fn logs(&self, _: Request<v1::LogsRequest>) -> Reply<Self::LogsStream> {
         Ok(stream(self.state().logs.clone(), false))
     }
+
+    async fn dead_letters(
+        &self,
+        request: Request<v1::DeadLettersRequest>,
+    ) -> Reply<v1::DeadLettersResponse> {
+        let request = request.into_inner();
+        if request.system != "a" {
+            return Err(Status::not_found("there is no such system"));
+        }
+        let ask = request.ask.unwrap_or_default();
+        let known = v1::DeadLetter {
+            id: "1700000000000-42".into(),
+            instance: "a.camera.0".into(),
+            device_name: "pi-1".into(),
+            link: "camera->detect".into(),
+            group: "detect".into(),
+            at_unix_ms: 1_700_000_000_000,
+            deliveries: 5,
+            sequence: 42,
+            codec: "jpeg".into(),
+            bytes: 2048,
+            ..Default::default()
+        };
+        let unknown = ask.replay_ids.iter().find(|id| **id != known.id);
+        let replayed = ask.replay_all || ask.replay_ids.contains(&known.id);
+        Ok(Response::new(v1::DeadLettersResponse {
+            failures: unknown
+                .map(|id| format!("a.camera.0 on pi-1: there is no dead letter {id}"))
+                .into_iter()
+                .collect(),
+            replayed: u32::from(replayed),
+            dead_letters: if replayed { Vec::new() } else { vec![known] },
+        }))
+    }
 }

@@ -244,3 +244,38 @@ fn doctor_names_a_degraded_system() {
     assert_eq!(find("systems")["state"], "failed");
     assert_eq!(find("systems")["fix"], "edgeflow describe system b");
 }
+
+#[test]
+fn dead_letters_are_listed_and_replayed() {
+    let fake = fake();
+    let ran = fake.home.run(&["deadletters", "list", "a"]).expect(0);
+    assert!(ran.stdout.contains("1700000000000-42"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("camera->detect"), "{}", ran.stdout);
+    let ran = fake
+        .home
+        .run(&["deadletters", "list", "a", "camera", "-o", "json"])
+        .expect(0);
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let [letter] = &json.as_array().unwrap()[..] else {
+        panic!("one letter: {json}")
+    };
+    assert_eq!(letter["consumer"], "detect");
+    assert_eq!(
+        (letter["sequence"].as_u64(), letter["deliveries"].as_u64()),
+        (Some(42), Some(5))
+    );
+    let replay = ["deadletters", "replay", "a", "camera"];
+    let with = |more: &[&'static str]| [&replay[..], more].concat();
+    let ran = fake.home.run(&with(&["--all"])).expect(0);
+    assert_eq!(ran.stdout.trim(), "1 sent once more, 0 left");
+    let ran = fake
+        .home
+        .run(&with(&["--id", "1700000000000-42", "-o", "json"]))
+        .expect(0);
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(json["replayed"], 1);
+    let ran = fake.home.run(&with(&["--id", "7"])).expect(1);
+    assert!(ran.stderr.contains("no dead letter 7"), "{}", ran.stderr);
+    fake.home.run(&with(&[])).expect(2);
+    fake.home.run(&["deadletters", "list", "b"]).expect(5);
+}

@@ -313,4 +313,17 @@ impl ControlService for Control {
         .flatten();
         Ok(self.stream(items))
     }
+
+    async fn dead_letters(
+        &self,
+        request: Request<v1::DeadLettersRequest>,
+    ) -> Answer<v1::DeadLettersResponse> {
+        let service = &self.app.service;
+        answer(
+            service
+                .dead_letters()
+                .ask(service, request.into_inner())
+                .await,
+        )
+    }
 }

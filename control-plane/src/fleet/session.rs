@@ -232,6 +232,10 @@ impl Session {
                 service.fleet().report(&id, self.device.epoch, status);
                 Ok(())
             }
+            Some(Up::DeadLetters(report)) => {
+                service.dead_letters().answered(&id, report);
+                Ok(())
+            }
             Some(Up::Ack(ack)) => self.acknowledged(ack).await,
             Some(Up::Event(event)) => {
                 if self.pending.len() >= MAX_PENDING_EVENTS {

@@ -140,10 +140,7 @@ pub(super) fn problem_message(problem: Problem) -> v1::Problem {
 }
 
 pub(super) fn qos_word(mode: edgeflow_spec::QosMode) -> &'static str {
-    match mode {
-        edgeflow_spec::QosMode::Realtime => "realtime",
-        edgeflow_spec::QosMode::Durable => "durable",
-    }
+    mode.name()
 }
 
 fn only(assignment: &Assignment, system: &str) -> Assignment {

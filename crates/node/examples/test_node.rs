@@ -14,12 +14,21 @@ use edgeflow::{
 struct Params {
     #[serde(default)]
     fps: Option<f64>,
+    /// The first number of a source.
+    #[serde(default)]
+    first: u32,
+    /// How many numbers a source sends before it waits for ever.
+    #[serde(default)]
+    count: Option<u32>,
+    /// Where a sink adds the number of each frame, a line each.
+    #[serde(default)]
+    append_to: Option<std::path::PathBuf>,
+    /// A sink dies with the frame of this number.
+    #[serde(default)]
+    die_at: Option<u32>,
     /// Where a sink writes what it got.
     #[serde(default)]
     write_to: Option<std::path::PathBuf>,
-    /// Frames of a source, which then is silent; without it, no end.
-    #[serde(default)]
-    count: Option<u32>,
     /// Sleep for every frame, milliseconds.
     #[serde(default)]
     sleep_ms: u64,
@@ -44,8 +53,8 @@ fn parameters() -> Vec<Parameter> {
 
 struct Numbers {
     fps: Option<f64>,
-    count: Option<u32>,
     next: u32,
+    left: Option<u32>,
 }
 
 impl Source for Numbers {
@@ -63,8 +72,8 @@ impl Source for Numbers {
     fn setup(_: &mut Context, params: Params) -> Result<Self, NodeError> {
         Ok(Self {
             fps: params.fps,
-            count: params.count,
-            next: 0,
+            next: params.first,
+            left: params.count,
         })
     }
 
@@ -73,9 +82,10 @@ impl Source for Numbers {
     }
 
     fn produce(&mut self, out: &mut Outputs) -> Result<Step, NodeError> {
-        if self.count.is_some_and(|count| self.next >= count) {
+        if self.left == Some(0) {
             return Ok(Step::Wait(Duration::from_millis(100)));
         }
+        self.left = self.left.map(|left| left - 1);
         self.next += 1;
         let payload = self.next.to_le_bytes().to_vec();
         out.send("out", Frame::new(Codec::Bytes, payload))?;
@@ -125,6 +135,17 @@ impl Node for Relay {
         }
         std::thread::sleep(Duration::from_millis(self.params.sleep_ms));
         std::thread::sleep(Duration::from_millis(self.params.busy_ms));
+        let number = input.frame.payload.first_chunk().copied();
+        let number = number.map_or(0, u32::from_le_bytes);
+        if self.params.die_at == Some(number) {
+            std::process::abort();
+        }
+        if let Some(path) = &self.params.append_to {
+            let mut file = std::fs::OpenOptions::new();
+            let mut file = file.append(true).create(true).open(path)?;
+            // One write: a kill leaves no half line.
+            file.write_all(format!("{number}\n").as_bytes())?;
+        }
         out.send_to_all(&input.frame)
     }
 

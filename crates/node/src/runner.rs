@@ -19,6 +19,7 @@ use crate::{
 
 mod chain;
 mod control;
+mod dead_letters;
 mod fused;
 mod inbox;
 mod links;
@@ -355,6 +356,7 @@ impl Session {
         let grace = Duration::from_millis(self.config.instance.stop_grace_ms);
         self.outputs.close(MAX_DRAIN.min(grace / 2));
         self.chain.settle(&mut self.subscriber);
+        self.subscriber.close();
         tracing::info!(instance = %self.config.instance.id, "node stopped");
     }
 }

@@ -146,7 +146,8 @@ pub fn body_hash(body: &[u8]) -> String {
 impl Instance {
     /// Changes exactly when the process has to be restarted: everything but the revision, live
     /// parameters, and the realtime groups of its outputs, which consumers announce themselves when
-    /// they connect. Nobody announces itself over a broker.
+    /// they connect. Durable and balanced groups are kept frames for before they connect. Nobody
+    /// announces itself over a broker.
     pub fn restart_hash(&self) -> String {
         self.restart_hash_with(&BTreeSet::new())
     }
@@ -163,7 +164,7 @@ impl Instance {
         copy.params
             .retain(|name, _| !known.contains(&name.as_str()) && !live.contains(name));
         for output in copy.outputs.iter_mut().filter(|_| self.broker.is_none()) {
-            output.groups.retain(|group| group.qos.is_lossless());
+            output.groups.retain(|group| group.qos.keeps_frames());
         }
         hex(&Sha256::digest(
             serde_json::to_vec(&copy).unwrap_or_default(),

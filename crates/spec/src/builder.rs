@@ -67,6 +67,8 @@ struct DraftLink {
     from: Endpoint,
     to: Endpoint,
     qos: LinkQos,
+    /// As said; decided when the producer is known.
+    on_full: Option<OnFull>,
 }
 
 /// A node in the making. Cheap to copy; all copies mean the same node.
@@ -234,10 +236,16 @@ impl DraftLink {
                 .unwrap_or_else(|| nodes.get(&end.node).map_or_else(|| default.to_owned(), of));
             PortRef::new(end.node.clone(), port)
         };
+        let mut qos = self.qos.clone();
+        if qos.mode == QosMode::Durable {
+            let live = nodes.get(&self.from.node).is_some_and(NodeSpec::is_live);
+            let default = if live { OnFull::Spill } else { OnFull::Block };
+            qos.on_full = self.on_full.unwrap_or(default);
+        }
         Link {
             from: end(&self.from, DEFAULT_OUTPUT, NodeSpec::default_output),
             to: end(&self.to, DEFAULT_INPUT, NodeSpec::default_input),
-            qos: self.qos.clone(),
+            qos,
         }
     }
 }
@@ -327,6 +335,7 @@ impl LinkChain<'_> {
             from,
             to,
             qos: LinkQos::realtime(),
+            on_full: None,
         });
         self.has_link = true;
         self
@@ -334,15 +343,11 @@ impl LinkChain<'_> {
 
     /// Sets the policy of the last link, with its default limits.
     pub fn qos(self, mode: QosMode) -> Self {
-        self.change(|qos| {
-            *qos = match mode {
-                QosMode::Realtime => LinkQos::realtime(),
-                QosMode::Durable => LinkQos::durable(),
-            };
-        })
+        self.change(|qos| *qos = LinkQos::new(mode))
     }
 
-    /// Drops frames older than this at the receiver of the last link. For realtime links.
+    /// Drops frames older than this at the receiver of the last link, or skips those that have
+    /// waited longer. For realtime and balanced links.
     pub fn max_age_ms(self, age_ms: u32) -> Self {
         self.change(|qos| qos.max_age_ms = Some(age_ms))
     }
@@ -358,9 +363,31 @@ impl LinkChain<'_> {
         self.change(|qos| qos.order_timeout_ms = Some(timeout_ms))
     }
 
-    /// What a full window of the last link does. For durable links.
+    /// Frames that may wait on the last link before the older ones are skipped. For balanced links.
+    pub fn max_lag(self, frames: u32) -> Self {
+        self.change(|qos| qos.max_lag = frames)
+    }
+
+    /// What a full window of the last link does: unless it is said, `spill` behind a live source
+    /// and `block` elsewhere. For durable links.
     pub fn on_full(self, policy: OnFull) -> Self {
-        self.change(|qos| qos.on_full = policy)
+        if self.has_link
+            && let Some(link) = self.links.last_mut()
+        {
+            link.on_full = Some(policy);
+        }
+        self
+    }
+
+    /// Bytes that the last link may keep on disk. For durable links that spill.
+    pub fn spill_bytes(self, bytes: u64) -> Self {
+        self.change(|qos| qos.spill_bytes = bytes)
+    }
+
+    /// Deliveries of one frame that may be lost to a dying consumer of the last link. For durable
+    /// and balanced links.
+    pub fn max_deliveries(self, deliveries: u32) -> Self {
+        self.change(|qos| qos.max_deliveries = deliveries)
     }
 
     fn change(self, change: impl FnOnce(&mut LinkQos)) -> Self {

@@ -345,7 +345,7 @@ fn restart_reason(old: &Instance, new: &Instance) -> String {
     let outputs = |instance: &Instance| -> BTreeMap<String, String> {
         let groups = instance.outputs.iter().flat_map(|output| &output.groups);
         groups
-            .filter(|group| group.qos.is_lossless())
+            .filter(|group| group.qos.keeps_frames())
             .map(|group| (group.link.clone(), qos_words(&group.qos)))
             .collect()
     };
@@ -450,6 +450,6 @@ fn qos_words(qos: &LinkQos) -> String {
     match qos.mode {
         QosMode::Realtime if options.is_empty() => "realtime".to_owned(),
         QosMode::Realtime => format!("realtime, {}", options.join(", ")),
-        QosMode::Durable => options.join(", "),
+        QosMode::Durable | QosMode::Balanced => options.join(", "),
     }
 }

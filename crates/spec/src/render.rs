@@ -180,7 +180,7 @@ fn outputs(system: &System, name: &str, node: &NodeSpec) -> Vec<Output> {
             let mut groups: Vec<OutputGroup> = system
                 .links_from(name)
                 .filter(|link| link.from.port == port)
-                .map(group)
+                .map(|link| group(link, node))
                 .collect();
             groups.sort_by(|a, b| a.link.cmp(&b.link));
             Output { port, groups }
@@ -188,11 +188,14 @@ fn outputs(system: &System, name: &str, node: &NodeSpec) -> Vec<Output> {
         .collect()
 }
 
-fn group(link: &Link) -> OutputGroup {
+fn group(link: &Link, producer: &NodeSpec) -> OutputGroup {
+    let mut qos = link.qos.clone();
+    // Told to spilling links only: nobody else asks, and others keep their hash.
+    qos.live_source = qos.spills() && producer.is_live();
     OutputGroup {
         link: link.id(),
         group: link.to.node.clone(),
-        qos: link.qos.clone(),
+        qos,
     }
 }
 

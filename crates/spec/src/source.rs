@@ -8,6 +8,9 @@ use crate::problem::{Problem, Severity};
 /// Longest source line that a problem carries, in characters.
 const MAX_SOURCE_LINE: usize = 400;
 
+/// Part of the path of a link whose `on_full: spill` nobody wrote; its mark is the policy's.
+pub(crate) const IMPLIED_SPILL: &str = "implied-spill";
+
 /// A marked piece of text on one line. Counts from 1; line 0 is nowhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
@@ -115,6 +118,11 @@ impl Marks {
                 None => return Mark::default(),
             }
         }
+    }
+
+    /// Whether this very path has a mark.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.by_path.contains_key(path)
     }
 
     /// Remembers that a node exists and has been complained about already.

@@ -155,6 +155,12 @@ impl NodeSpec {
         }
     }
 
+    /// Whether it reads a source that does not wait, as far as is known.
+    pub fn is_live(&self) -> bool {
+        self.builtin()
+            .is_some_and(|builtin| builtin.is_live(&self.with))
+    }
+
     /// Names of its input ports.
     pub fn input_ports(&self) -> Vec<String> {
         match self.builtin() {

@@ -180,15 +180,24 @@ struct LinkFields {
     to: String,
     /// What may be lost; `realtime` if left out.
     qos: Option<QosMode>,
-    /// Realtime: older frames are dropped at the receiver: `500ms`.
+    /// Realtime: older frames are dropped at the receiver. Balanced: frames that have waited longer
+    /// are skipped. `500ms`.
     max_age: Option<String>,
-    /// Durable: frames that may wait.
+    /// Balanced: frames that may wait before the older ones are skipped.
+    #[schemars(range(min = 1, max = 65536))]
+    max_lag: Option<u32>,
+    /// Durable: frames that may wait in memory.
     #[schemars(range(min = 1, max = 65536))]
     window: Option<u32>,
-    /// Durable: bytes that may wait: `64MiB`.
+    /// Durable and balanced: bytes that may wait in memory: `64MiB`.
     window_bytes: Option<String>,
-    /// Durable: what a full window does.
+    /// Durable: what a full window does; `spill` behind a live source, else `block`.
     on_full: Option<OnFull>,
+    /// Durable with `on_full: spill`: bytes on disk at most: `2GiB`.
+    spill: Option<String>,
+    /// Durable and balanced: deliveries of one frame that may be lost to a dying consumer.
+    #[schemars(range(min = 1, max = 1000))]
+    max_deliveries: Option<u32>,
     /// Whether frames that went through replicas are put in order.
     ordered: Option<bool>,
     /// How long a frame waits for those before it: `500ms`.
@@ -286,13 +295,13 @@ fn compact(link: &Link, system: &System) -> String {
 /// The options of a link that differ from realtime with its defaults.
 pub(crate) fn qos_options(qos: &LinkQos) -> Vec<String> {
     let mut options = Vec::new();
-    let defaults = match qos.mode {
-        QosMode::Realtime => LinkQos::realtime(),
-        QosMode::Durable => {
-            options.push("durable".to_owned());
-            LinkQos::durable()
-        }
-    };
+    let defaults = LinkQos::new(qos.mode);
+    if qos.mode != QosMode::Realtime {
+        options.push(qos.mode.name().to_owned());
+    }
+    if qos.max_lag != defaults.max_lag {
+        options.push(format!("max_lag={}", qos.max_lag));
+    }
     if let Some(age) = qos.max_age_ms {
         options.push(format!("max_age={}", format_duration_ms(u64::from(age))));
     }
@@ -303,7 +312,13 @@ pub(crate) fn qos_options(qos: &LinkQos) -> Vec<String> {
         options.push(format!("window_bytes={}", format_bytes(qos.window_bytes)));
     }
     if qos.on_full != defaults.on_full {
-        options.push("on_full=fail".to_owned());
+        options.push(format!("on_full={}", qos.on_full.name()));
+    }
+    if qos.spill_bytes != defaults.spill_bytes {
+        options.push(format!("spill={}", format_bytes(qos.spill_bytes)));
+    }
+    if qos.max_deliveries != defaults.max_deliveries {
+        options.push(format!("max_deliveries={}", qos.max_deliveries));
     }
     match qos.order_timeout_ms {
         None => {}

@@ -329,6 +329,11 @@ impl RawHeader {
         })
     }
 
+    /// The fields, before the checksum was checked.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
     /// Bytes that follow the header.
     pub fn body_len(&self) -> usize {
         self.meta_len as usize + self.payload_len as usize

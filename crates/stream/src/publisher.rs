@@ -4,6 +4,7 @@
 //! consumer holds up nobody but the senders of a durable link that is declared to block.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,10 +16,17 @@ use crate::stats::GroupStats;
 use crate::transport::Listen;
 use crate::wake::Waker;
 
+mod dead_letters;
 mod group;
 mod io_thread;
 mod member;
+mod record;
+mod spill;
 mod state;
+mod store;
+
+pub use dead_letters::{DeadLetter, DeadLetterError, MAX_DEAD_LETTER_BYTES, MAX_DEAD_LETTERS};
+pub use store::left_behind;
 
 use state::{Refusal, State};
 
@@ -32,6 +40,11 @@ pub const VIEW_PREFIX: &str = "view:";
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long closing waits for a durable group of which nobody is connected.
 const ABSENT_GRACE: Duration = Duration::from_millis(500);
+/// How long a send that waits for room waits before it looks again: a disk gets room without a
+/// signal.
+const ROOM_RETRY: Duration = Duration::from_millis(500);
+/// Dead letters listed for one publisher at most, the oldest first.
+pub const MAX_LISTED_DEAD_LETTERS: usize = 500;
 
 /// A group that is known before anybody connects.
 #[derive(Clone, Debug)]
@@ -106,10 +119,27 @@ impl Shared {
 }
 
 impl Publisher {
-    /// Serves consumers that connect to `listen`.
+    /// Serves consumers that connect to `listen`. Nothing goes to disk: a link that spills blocks,
+    /// and there are no dead letters.
     pub fn new(config: PublisherConfig, listen: Box<dyn Listen>) -> io::Result<Self> {
+        Self::start(State::new(config, listen.name()), listen)
+    }
+
+    /// The same with a folder for what goes to disk. Frames that a former life left there come
+    /// first. Nobody else may use the folder meanwhile.
+    pub fn with_store(
+        config: PublisherConfig,
+        store: &Path,
+        listen: Box<dyn Listen>,
+    ) -> io::Result<Self> {
+        let mut state = State::new(config, listen.name());
+        state.use_store(store);
+        Self::start(state, listen)
+    }
+
+    fn start(state: State, listen: Box<dyn Listen>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(config, listen.name())),
+            state: Mutex::new(state),
             room: Condvar::new(),
             waker: Waker::new()?,
         });
@@ -149,10 +179,10 @@ impl Publisher {
                 }
                 Err(Refusal::Wait) if state.is_interrupted() => return Err(SendError::Closing),
                 Err(Refusal::Wait) => {
-                    state = shared
-                        .room
-                        .wait(state)
-                        .unwrap_or_else(|poisoned| poisoned.into_inner());
+                    state = match shared.room.wait_timeout(state, ROOM_RETRY) {
+                        Ok((state, _)) => state,
+                        Err(poisoned) => poisoned.into_inner().0,
+                    };
                 }
             }
         }
@@ -241,6 +271,46 @@ impl PublisherHandle {
     /// Wakes once, at the next acknowledgement of a durable frame.
     pub fn want_settled(&self) {
         self.shared.state().want_settled();
+    }
+
+    /// The dead letters of every group, oldest first; those that can't be read are left out.
+    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, DeadLetterError> {
+        // Files are read without the lock.
+        let folders = self.shared.state().dead_letters();
+        let mut all = Vec::new();
+        for folder in folders {
+            for id in folder.ids()? {
+                if all.len() >= MAX_LISTED_DEAD_LETTERS {
+                    return Ok(all);
+                }
+                all.extend(folder.describe(&id)?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Sends the dead letter `id` once more, to the group that it is of, as a new frame. `false`:
+    /// the group has no room for it now, so it stays.
+    pub fn replay_dead_letter(&self, id: &str) -> Result<bool, DeadLetterError> {
+        let folders = self.shared.state().dead_letters();
+        for folder in folders {
+            let frame = match folder.frame(id) {
+                Ok(Some(frame)) => frame,
+                Ok(None) | Err(DeadLetterError::Unknown(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let mut state = self.shared.state();
+            if state.is_closed() || !state.replay(folder.link(), frame) {
+                return Ok(false);
+            }
+            let needs_thread = state.take_needs_thread();
+            drop(state);
+            if needs_thread {
+                self.shared.waker.wake();
+            }
+            return folder.remove(id).map(|()| true);
+        }
+        Err(DeadLetterError::Unknown(id.to_owned()))
     }
 
     /// Makes a `send` that waits for room, and every later one that would, return

@@ -17,8 +17,15 @@ pub enum DropReason {
     Expired,
     /// Realtime: its consumer was lost before the loop returned.
     ConsumerLost,
-    /// Durable with `on_full: fail`: the window is full.
+    /// Durable: the window is full and its `on_full` is `fail`, or the disk takes no more from a live
+    /// source.
     Overflow,
+    /// Balanced: the consumer lagged too far behind.
+    Skipped,
+    /// Durable and balanced: put aside, its consumer died with it too often.
+    DeadLetter,
+    /// Durable: damaged on disk.
+    Corrupt,
     /// Over the consumer's size limit.
     TooLarge,
     /// The producer stopped first.
@@ -49,6 +56,9 @@ impl DropReason {
             Self::Expired => "expired",
             Self::ConsumerLost => "consumer_lost",
             Self::Overflow => "overflow",
+            Self::Skipped => "skipped",
+            Self::DeadLetter => "dead_letter",
+            Self::Corrupt => "corrupt",
             Self::TooLarge => "too_large",
             Self::Undelivered => "undelivered",
             Self::Duplicate => "duplicate",
@@ -83,12 +93,18 @@ pub struct GroupStats {
     pub delivered: u64,
     /// Frames that wait, travel, or are in a consumer's loop.
     pub in_flight: u64,
+    /// Of these, frames that are on disk only.
+    pub spilled: u64,
+    /// Bytes on disk, with frames that are in memory as well or done with.
+    pub spilled_bytes: u64,
     /// Frames that will not arrive.
     pub dropped: Dropped,
     /// Bytes of the delivered frames.
     pub bytes: u64,
     /// Connected members.
     pub consumers: u32,
+    /// What a person has to do something about, in words.
+    pub trouble: Option<String>,
 }
 
 impl GroupStats {
@@ -112,6 +128,8 @@ pub struct InputStats {
     pub bytes: u64,
     /// Frames not given to the loop. `expired` is counted by the producer as well.
     pub dropped: Dropped,
+    /// Frames that the producer said will never come. It counts them by reason.
+    pub missing: u64,
     /// Producer's send to this loop.
     pub hop: Summary,
     /// Capture to this loop.

@@ -35,6 +35,8 @@ pub const MAX_RETRY: Duration = Duration::from_secs(1);
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Frames of a durable link that may wait at the consumer.
 pub const DURABLE_PREFETCH: u32 = 8;
+/// Frames of a balanced link that may wait at the consumer: what is there can't be skipped.
+pub const BALANCED_PREFETCH: u32 = 2;
 
 /// What all inputs share.
 #[derive(Clone, Debug)]
@@ -229,12 +231,12 @@ impl Subscriber {
 
     /// Whether the frames of an input are durable.
     pub fn is_durable(&self, input: usize) -> bool {
-        self.peers.get(input).is_some_and(Peer::is_lossless)
+        self.peers.get(input).is_some_and(Peer::keeps_frames)
     }
 
     /// Finishes a frame that was put aside.
     pub fn release(&mut self, held: &Held) {
-        if self.peers[held.input].is_lossless() {
+        if self.peers[held.input].keeps_frames() {
             self.peers[held.input].finish(&held.receipt, false);
         }
     }
@@ -247,6 +249,13 @@ impl Subscriber {
         if let Some(counters) = lock(&self.counters).get_mut(peer.counters) {
             counters.count_dropped(reason);
         }
+    }
+
+    /// Ends the links by will: acknowledges the frame that was received last and says that no frame
+    /// is to blame for the end. A subscriber that is only dropped looks like one that died.
+    pub fn close(mut self) {
+        self.finish(false);
+        self.peers.iter_mut().for_each(Peer::leave);
     }
 
     fn finish(&mut self, again: bool) {
@@ -271,7 +280,7 @@ impl Subscriber {
             let item = (index, arrival);
             let late = self.orders[order].push(Instant::now(), source, &header, bytes, item);
             if let Some((index, arrival)) = late {
-                if !self.peers[index].is_lossless() {
+                if !self.peers[index].keeps_frames() {
                     self.count_dropped(index, DropReason::Late);
                     continue;
                 }

@@ -26,6 +26,7 @@ pub use logs::unexpected;
 pub use process::Process;
 pub use processes::{alive, kill, mentioning, signal};
 pub use redis::Redis;
+pub use rustix::process::Signal;
 pub use tmpfs::Tmpfs;
 pub use wait::{until, until_within};
 

@@ -6,6 +6,7 @@ mod apply;
 mod broker;
 mod browser;
 mod cli;
+mod dead_letters;
 mod failures;
 mod local;
 mod manifests;

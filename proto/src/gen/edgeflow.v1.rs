@@ -161,6 +161,9 @@ pub struct InputStats {
     pub connected: u32,
     #[prost(uint32, tag = "10")]
     pub expected: u32,
+    /// Frames that the producer said will never come; it counts them by reason.
+    #[prost(uint64, tag = "11")]
+    pub missing: u64,
 }
 /// A producer's side of a link: produced = delivered + dropped + in_flight.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -188,6 +191,61 @@ pub struct OutputStats {
     pub fps: f64,
     #[prost(uint32, tag = "11")]
     pub consumers: u32,
+    /// Of those in flight, frames that are on the producer's disk only.
+    #[prost(uint64, tag = "12")]
+    pub spilled: u64,
+    #[prost(uint64, tag = "13")]
+    pub spilled_bytes: u64,
+}
+/// What is asked about the dead letters of an instance: which there are, or that some are sent once
+/// more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLettersAsk {
+    #[prost(string, repeated, tag = "1")]
+    pub replay_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "2")]
+    pub replay_all: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeadLettersAnswer {
+    /// Those that are left, oldest first; a bounded number.
+    #[prost(message, repeated, tag = "1")]
+    pub dead_letters: ::prost::alloc::vec::Vec<DeadLetter>,
+    #[prost(uint32, tag = "2")]
+    pub replayed: u32,
+    /// Why it was not all done; empty: it was.
+    #[prost(string, tag = "3")]
+    pub error: ::prost::alloc::string::String,
+}
+/// A frame that was put aside because its consumer died with it too often.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetter {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub instance: ::prost::alloc::string::String,
+    /// Filled in by the control plane.
+    #[prost(string, tag = "3")]
+    pub device_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub link: ::prost::alloc::string::String,
+    /// The consuming node.
+    #[prost(string, tag = "5")]
+    pub group: ::prost::alloc::string::String,
+    #[prost(int64, tag = "6")]
+    pub at_unix_ms: i64,
+    #[prost(int64, tag = "7")]
+    pub capture_unix_ms: i64,
+    #[prost(uint32, tag = "8")]
+    pub deliveries: u32,
+    #[prost(uint32, tag = "9")]
+    pub epoch: u32,
+    #[prost(uint64, tag = "10")]
+    pub sequence: u64,
+    #[prost(string, tag = "11")]
+    pub codec: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "12")]
+    pub bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct DeviceLoad {
@@ -710,6 +768,30 @@ impl ChangeAction {
             _ => None,
         }
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLettersRequest {
+    #[prost(string, tag = "1")]
+    pub system: ::prost::alloc::string::String,
+    /// The producing node; empty: every one.
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    /// Id or name; empty: every one.
+    #[prost(string, tag = "3")]
+    pub device: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub ask: ::core::option::Option<DeadLettersAsk>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeadLettersResponse {
+    /// Those that are left.
+    #[prost(message, repeated, tag = "1")]
+    pub dead_letters: ::prost::alloc::vec::Vec<DeadLetter>,
+    #[prost(uint32, tag = "2")]
+    pub replayed: u32,
+    /// Instances that did not do it, and why.
+    #[prost(string, repeated, tag = "3")]
+    pub failures: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetServerInfoRequest {}
@@ -1733,6 +1815,31 @@ pub mod control_service_client {
                 .insert(GrpcMethod::new("edgeflow.v1.ControlService", "Logs"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Lists or replays frames that nodes have put aside because their consumer died with them.
+        pub async fn dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeadLettersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/edgeflow.v1.ControlService/DeadLetters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("edgeflow.v1.ControlService", "DeadLetters"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1920,6 +2027,14 @@ pub mod control_service_server {
             &self,
             request: tonic::Request<super::LogsRequest>,
         ) -> std::result::Result<tonic::Response<Self::LogsStream>, tonic::Status>;
+        /// Lists or replays frames that nodes have put aside because their consumer died with them.
+        async fn dead_letters(
+            &self,
+            request: tonic::Request<super::DeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeadLettersResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct ControlServiceServer<T> {
@@ -2905,6 +3020,51 @@ pub mod control_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/edgeflow.v1.ControlService/DeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeadLettersSvc<T: ControlService>(pub Arc<T>);
+                    impl<
+                        T: ControlService,
+                    > tonic::server::UnaryService<super::DeadLettersRequest>
+                    for DeadLettersSvc<T> {
+                        type Response = super::DeadLettersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControlService>::dead_letters(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeadLettersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -2989,7 +3149,7 @@ pub struct RenewResponse {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AgentMessage {
-    #[prost(oneof = "agent_message::Message", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "agent_message::Message", tags = "1, 2, 3, 4, 5, 6")]
     pub message: ::core::option::Option<agent_message::Message>,
 }
 /// Nested message and enum types in `AgentMessage`.
@@ -3006,6 +3166,8 @@ pub mod agent_message {
         Event(super::EventReport),
         #[prost(message, tag = "5")]
         Heartbeat(super::Heartbeat),
+        #[prost(message, tag = "6")]
+        DeadLetters(super::DeadLettersReport),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3066,6 +3228,14 @@ pub struct EventReport {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {}
+/// The answer to a command.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeadLettersReport {
+    #[prost(string, tag = "1")]
+    pub command_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub answer: ::core::option::Option<DeadLettersAnswer>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControlMessage {
     #[prost(oneof = "control_message::Message", tags = "1, 2, 3, 4, 5")]
@@ -3121,7 +3291,7 @@ pub struct Command {
     /// Names the request; bulk calls carry it back.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    #[prost(oneof = "command::Command", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "command::Command", tags = "2, 3, 4, 5, 6")]
     pub command: ::core::option::Option<command::Command>,
 }
 /// Nested message and enum types in `Command`.
@@ -3136,7 +3306,17 @@ pub mod command {
         StartLogs(super::StartLogs),
         #[prost(message, tag = "5")]
         StopLogs(super::StopLogs),
+        /// Answered with DeadLettersReport.
+        #[prost(message, tag = "6")]
+        DeadLetters(super::DeadLettersOf),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLettersOf {
+    #[prost(string, tag = "1")]
+    pub instance: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub ask: ::core::option::Option<DeadLettersAsk>,
 }
 /// Subscribe to an instance's output as one more realtime consumer and push it with StreamService.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4746,6 +4926,31 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("edgeflow.v1.NodeService", "SetParams"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lists or replays frames that its outputs have put aside.
+        pub async fn dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeadLettersAsk>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeadLettersAnswer>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/edgeflow.v1.NodeService/DeadLetters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("edgeflow.v1.NodeService", "DeadLetters"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4788,6 +4993,14 @@ pub mod node_service_server {
             request: tonic::Request<super::SetNodeParamsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::SetNodeParamsResponse>,
+            tonic::Status,
+        >;
+        /// Lists or replays frames that its outputs have put aside.
+        async fn dead_letters(
+            &self,
+            request: tonic::Request<super::DeadLettersAsk>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeadLettersAnswer>,
             tonic::Status,
         >;
     }
@@ -4988,6 +5201,51 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetParamsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/edgeflow.v1.NodeService/DeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeadLettersSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::DeadLettersAsk>
+                    for DeadLettersSvc<T> {
+                        type Response = super::DeadLettersAnswer;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeadLettersAsk>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::dead_letters(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeadLettersSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

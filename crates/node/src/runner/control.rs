@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use edgeflow_proto::v1::node_service_server::{NodeService, NodeServiceServer};
 use edgeflow_proto::v1::{
-    NodeReport, NodeState, SetNodeParamsRequest, SetNodeParamsResponse, StopNodeRequest,
-    StopNodeResponse, WatchNodeRequest,
+    DeadLettersAnswer, DeadLettersAsk, NodeReport, NodeState, SetNodeParamsRequest,
+    SetNodeParamsResponse, StopNodeRequest, StopNodeResponse, WatchNodeRequest,
 };
 use edgeflow_stream::transport::Listen;
 use edgeflow_stream::transport::unix::UnixListen;
@@ -21,6 +21,7 @@ use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status as RpcStatus};
 
+use super::dead_letters;
 use super::inbox::Inbox;
 use super::status::Status;
 use crate::Stop;
@@ -161,5 +162,19 @@ impl NodeService for Service {
             })),
             Err(_) => Err(RpcStatus::aborted("newer parameters took their place")),
         }
+    }
+
+    async fn dead_letters(
+        &self,
+        request: Request<DeadLettersAsk>,
+    ) -> Result<Response<DeadLettersAnswer>, RpcStatus> {
+        let (status, ask) = (Arc::clone(&self.status), request.into_inner());
+        // It reads files.
+        let answer =
+            tokio::task::spawn_blocking(move || dead_letters::answer(&status.outputs(), &ask));
+        let answer = answer
+            .await
+            .map_err(|e| RpcStatus::internal(e.to_string()))?;
+        Ok(Response::new(answer))
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use edgeflow_spec::assignment::OutputGroup;
 use edgeflow_spec::instance_config::{InputSocket, InstanceConfig, OutputSocket};
 use edgeflow_stream::broker::{RedisDial, Sink as BrokerSink, SinkConfig, stream_key};
-use edgeflow_stream::publisher::PublisherHandle;
+use edgeflow_stream::publisher::{self, PublisherHandle};
 use edgeflow_stream::stats::DropReason;
 use edgeflow_stream::transport::Dial;
 use edgeflow_stream::transport::unix::{UnixDial, UnixListen};
@@ -18,6 +18,9 @@ use edgeflow_stream::{
 
 use crate::outputs::Sink;
 use crate::{Condition, NodeError};
+
+/// Folder of the node's own folder with what its outputs keep on disk, by port.
+const STORE_FOLDER: &str = "links";
 
 /// Why links can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +146,17 @@ fn open_output(config: &InstanceConfig, socket: &OutputSocket) -> std::io::Resul
         groups: groups.collect(),
         limits: Limits::default(),
     };
-    Publisher::new(publisher_config, Box::new(UnixListen::bind(&socket.path)?))
+    let store = config.state_dir.join(STORE_FOLDER).join(&socket.port);
+    let spilling = publisher_config.groups.iter();
+    let spilling: Vec<_> = spilling
+        .filter(|group| group.qos.spills())
+        .map(|group| (group.group.clone(), group.link.clone()))
+        .collect();
+    for path in publisher::left_behind(&store, &spilling) {
+        tracing::warn!(path = %path.display(), "frames on disk are of a link that is gone or keeps none there now");
+    }
+    let listen = Box::new(UnixListen::bind(&socket.path)?);
+    Publisher::with_store(publisher_config, &store, listen)
 }
 
 /// Output ports that are links.
@@ -210,6 +223,10 @@ impl Sink for LinkSink {
                     } else {
                         tracing::warn!(port = %port, link = %group.link, frames, "stopped with frames that nobody took");
                     }
+                }
+                if group.spilled > 0 {
+                    let frames = group.spilled;
+                    tracing::info!(port = %port, link = %group.link, frames, "frames stay on disk for the next start");
                 }
             }
         }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use edgeflow_proto::v1::{InputStats, Latency, NodeReport, NodeState, NodeStats, OutputStats};
 use edgeflow_spec::params::{MAX_PARAMETERS, Parameter};
-use edgeflow_spec::qos::QosMode;
 use edgeflow_stream::clock;
 use edgeflow_stream::histogram::{Histogram, Summary};
 use edgeflow_stream::publisher::{PublisherHandle, VIEW_PREFIX};
@@ -101,6 +100,16 @@ impl Status {
         });
     }
 
+    /// The publishers of the outputs.
+    pub(super) fn outputs(&self) -> Vec<PublisherHandle> {
+        let links = lock(&self.links);
+        links
+            .outputs
+            .iter()
+            .map(|(_, handle)| handle.clone())
+            .collect()
+    }
+
     pub(super) fn subscribe(&self) -> watch::Receiver<NodeReport> {
         self.report.subscribe()
     }
@@ -150,11 +159,16 @@ impl Status {
         let fps = rates.per_second(String::new(), frames);
         let inputs = inputs.iter().flat_map(SubscriberStats::take);
         let inputs = inputs.map(|input| input_stats(input, rates)).collect();
-        let groups = outputs.iter().flat_map(|(port, handle)| {
-            let groups = handle.stats().into_iter();
-            groups.map(move |group| (port.clone(), group))
-        });
+        let groups: Vec<_> = outputs
+            .iter()
+            .flat_map(|(port, handle)| {
+                let groups = handle.stats().into_iter();
+                groups.map(move |group| (port.clone(), group))
+            })
+            .collect();
+        let trouble = groups.iter().find_map(|(_, group)| group.trouble.clone());
         let outputs = groups
+            .into_iter()
             .filter(|(_, group)| !group.group.starts_with(VIEW_PREFIX))
             .map(|(port, mut group)| {
                 group.transport = carrier.unwrap_or(group.transport);
@@ -168,7 +182,8 @@ impl Status {
             loop_time: Some(latency(loop_time)),
             inputs,
             outputs,
-            condition: self.condition.text(),
+            // A link that loses frames or holds the node up is the more urgent.
+            condition: trouble.unwrap_or_else(|| self.condition.text()),
             at_unix_ms: clock::unix_ns() / 1_000_000,
         }
     }
@@ -185,6 +200,7 @@ fn input_stats(input: edgeflow_stream::stats::InputStats, rates: &mut Rates) -> 
         dropped: dropped(&input.dropped),
         hop: Some(latency(input.hop)),
         age: Some(latency(input.age)),
+        missing: input.missing,
         connected: input.connected,
         expected: input.expected,
     }
@@ -192,14 +208,10 @@ fn input_stats(input: edgeflow_stream::stats::InputStats, rates: &mut Rates) -> 
 
 fn output_stats(port: String, group: GroupStats, rates: &mut Rates) -> OutputStats {
     let fps = rates.per_second(format!("out {port} {}", group.link), group.produced);
-    let qos = match group.qos {
-        QosMode::Realtime => "realtime",
-        QosMode::Durable => "durable",
-    };
     OutputStats {
         link: group.link,
         port,
-        qos: qos.to_owned(),
+        qos: group.qos.name().to_owned(),
         transport: group.transport.to_owned(),
         produced: group.produced,
         delivered: group.delivered,
@@ -208,6 +220,8 @@ fn output_stats(port: String, group: GroupStats, rates: &mut Rates) -> OutputSta
         bytes: group.bytes,
         fps,
         consumers: group.consumers,
+        spilled: group.spilled,
+        spilled_bytes: group.spilled_bytes,
     }
 }
 

@@ -5,7 +5,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use edgeflow_proto::v1::node_service_client::NodeServiceClient;
-use edgeflow_proto::v1::{NodeReport, SetNodeParamsRequest, StopNodeRequest, WatchNodeRequest};
+use edgeflow_proto::v1::{
+    DeadLettersAnswer, DeadLettersAsk, NodeReport, SetNodeParamsRequest, StopNodeRequest,
+    WatchNodeRequest,
+};
 use edgeflow_spec::assignment::{Input, Instance, OutputGroup, Program, RestartPolicy};
 use edgeflow_spec::instance_config::{INSTANCE_ENV, InputSocket, InstanceConfig, OutputSocket};
 use edgeflow_spec::qos::LinkQos;
@@ -235,6 +238,14 @@ impl Process {
             let request = SetNodeParamsRequest { params_json };
             let answer = self.client().await.set_params(request).await?;
             Ok(answer.into_inner().refusal)
+        })
+    }
+
+    /// What it says about its dead letters.
+    pub(crate) fn dead_letters(&self, ask: DeadLettersAsk) -> DeadLettersAnswer {
+        run(async {
+            let mut client = self.client().await;
+            client.dead_letters(ask).await.unwrap().into_inner()
         })
     }
 

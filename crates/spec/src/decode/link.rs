@@ -1,11 +1,13 @@
 //! Reads links, in one line (`camera -> detect -> log [durable, window=128]`) or as a map.
 
+use std::ops::RangeInclusive;
+
 use indexmap::IndexMap;
 
 use super::{Decoder, Fields, Shape};
 use crate::{
     qos::{LinkQos, OnFull, QosMode},
-    source::Mark,
+    source::{IMPLIED_SPILL, Mark},
     suggest,
     system::{DEFAULT_INPUT, DEFAULT_OUTPUT, Link, NodeSpec, PortRef},
     yaml::{Node, Scalar, Value},
@@ -19,9 +21,12 @@ pub(crate) const LINK: Shape = Shape {
         "to",
         "qos",
         "max_age",
+        "max_lag",
         "window",
         "window_bytes",
         "on_full",
+        "spill",
+        "max_deliveries",
         "ordered",
         "order_timeout",
     ],
@@ -30,10 +35,17 @@ pub(crate) const LINK: Shape = Shape {
 };
 
 /// Options in brackets behind a link.
-const OPTIONS: [&str; 4] = ["max_age", "window", "window_bytes", "on_full"];
+const OPTIONS: [&str; 7] = [
+    "max_age",
+    "max_lag",
+    "window",
+    "window_bytes",
+    "on_full",
+    "spill",
+    "max_deliveries",
+];
 
 const UNSUPPORTED: &[(&str, &str)] = &[
-    ("max_lag", "it belongs to `balanced` links"),
     (
         "transport",
         "it is chosen for each link and shown by `edgeflow plan`",
@@ -44,6 +56,12 @@ const UNSUPPORTED: &[(&str, &str)] = &[
 const WINDOW_MAX: u32 = 65_536;
 /// Most bytes that a durable link may hold.
 const WINDOW_BYTES_MAX: u64 = 1 << 32;
+/// Least bytes on disk of a link that spills: a few frames.
+const SPILL_BYTES_MIN: u64 = 1 << 20;
+/// Most bytes on disk of a link that spills.
+const SPILL_BYTES_MAX: u64 = 1 << 42;
+/// Most lost deliveries before a frame is a dead letter.
+const DELIVERIES_MAX: u32 = 1000;
 
 /// The options of a link before its policy is known: text and place of each.
 #[derive(Debug, Default)]
@@ -136,8 +154,9 @@ impl Decoder<'_> {
         let from_ref = self.endpoint(from_text, from.mark, nodes, true);
         let to_ref = self.endpoint(to_text, to.mark, nodes, false);
         let qos = self.qos(&options);
-        if let (Some(from_ref), Some(to_ref), Some(qos)) = (from_ref, to_ref, qos) {
+        if let (Some(from_ref), Some(to_ref), Some(mut qos)) = (from_ref, to_ref, qos) {
             self.set_link_marks(links.len(), item.mark, from.mark, to.mark, &options);
+            self.imply_spill(links.len(), &mut qos, &options, nodes.get(&from_ref.node));
             links.push(Link {
                 from: from_ref,
                 to: to_ref,
@@ -193,11 +212,9 @@ impl Decoder<'_> {
                 let length = offset(pair[1]) + pair[1].chars().count() - offset(pair[0]);
                 let whole = item.part(offset(pair[0]), length);
                 self.set_link_marks(links.len(), whole, from_mark, to_mark, &options);
-                links.push(Link {
-                    from,
-                    to,
-                    qos: qos.clone(),
-                });
+                let mut qos = qos.clone();
+                self.imply_spill(links.len(), &mut qos, &options, nodes.get(&from.node));
+                links.push(Link { from, to, qos });
             }
         }
     }
@@ -216,6 +233,25 @@ impl Decoder<'_> {
         if let Some((_, mark)) = options.mode {
             self.marks.set(format!("links.{index}.qos"), mark);
         }
+    }
+
+    /// A live source can't wait: unless something else is said, a durable link behind it spills.
+    fn imply_spill(
+        &mut self,
+        index: usize,
+        qos: &mut LinkQos,
+        options: &Options<'_>,
+        producer: Option<&NodeSpec>,
+    ) {
+        let said = options.values.iter().any(|(name, ..)| *name == "on_full");
+        let live = producer.is_some_and(NodeSpec::is_live);
+        if qos.mode != QosMode::Durable || qos.on_full == OnFull::Spill || said || !live {
+            return;
+        }
+        qos.on_full = OnFull::Spill;
+        let mark = options.mode.map_or_else(Mark::default, |(_, mark)| mark);
+        self.marks
+            .set(format!("links.{index}.{IMPLIED_SPILL}"), mark);
     }
 
     /// `node` or `node.port`. Whether they exist is checked later.
@@ -255,85 +291,115 @@ impl Decoder<'_> {
             qos = self.mode(text, mark)?;
         }
         for (name, text, mark) in &options.values {
-            if !super::order::OPTIONS.contains(name) {
+            let is_order = super::order::OPTIONS.contains(name);
+            if !is_order && self.belongs(&qos, name, *mark) {
                 self.option(&mut qos, name, text, *mark);
             }
         }
         self.order(&mut qos, &options.values);
+        self.spill_needs_on_full(&mut qos, options);
         (self.problems.len() == before).then_some(qos)
     }
 
     fn mode(&mut self, text: &str, mark: Mark) -> Option<LinkQos> {
-        if text == "balanced" {
-            self.error(
-                "not-supported",
-                mark,
-                "`balanced` links are not supported by this version",
-                "use `realtime` to see the newest frame or `durable` to lose none",
-            );
-            return None;
+        let words = [QosMode::Realtime, QosMode::Durable, QosMode::Balanced];
+        let words = words.map(|mode| (mode.name(), mode));
+        self.word(text, mark, "qos", &words).map(LinkQos::new)
+    }
+
+    /// Whether an option has a meaning for the policy; says so if not.
+    fn belongs(&mut self, qos: &LinkQos, name: &str, mark: Mark) -> bool {
+        use QosMode::{Balanced, Durable, Realtime};
+        let modes: &[QosMode] = match name {
+            "max_age" => &[Realtime, Balanced],
+            "max_lag" => &[Balanced],
+            "window" | "on_full" | "spill" => &[Durable],
+            "window_bytes" | "max_deliveries" => &[Durable, Balanced],
+            _ => return true,
+        };
+        if modes.contains(&qos.mode) {
+            return true;
         }
-        let words = [
-            ("realtime", QosMode::Realtime),
-            ("durable", QosMode::Durable),
-        ];
-        match self.word(text, mark, "qos", &words)? {
-            QosMode::Realtime => Some(LinkQos::realtime()),
-            QosMode::Durable => Some(LinkQos::durable()),
+        let names: Vec<String> = modes.iter().map(|m| format!("`{}`", m.name())).collect();
+        self.error(
+            "qos-option",
+            mark,
+            format!("`{name}` belongs to {} links", names.join(" and ")),
+            format!("make the link {} or remove `{name}`", names[0]),
+        );
+        false
+    }
+
+    /// A byte limit for the disk means that frames go there.
+    fn spill_needs_on_full(&mut self, qos: &mut LinkQos, options: &Options<'_>) {
+        let given = |wanted| options.values.iter().find(|(name, ..)| *name == wanted);
+        let Some((.., mark)) = given("spill").filter(|_| !qos.spills()) else {
+            return;
+        };
+        if given("on_full").is_none() {
+            qos.on_full = OnFull::Spill;
+            return;
         }
+        let message = format!(
+            "`spill` has no meaning with `on_full={}`",
+            qos.on_full.name()
+        );
+        self.error(
+            "qos-option",
+            *mark,
+            message,
+            "say `on_full=spill` or remove `spill`",
+        );
     }
 
     fn option(&mut self, qos: &mut LinkQos, name: &str, text: &str, mark: Mark) {
-        let wanted = if name == "max_age" {
-            QosMode::Realtime
-        } else {
-            QosMode::Durable
-        };
-        if OPTIONS.contains(&name) && qos.mode != wanted {
-            let mode = if wanted == QosMode::Durable {
-                "durable"
-            } else {
-                "realtime"
-            };
-            self.error(
-                "qos-option",
-                mark,
-                format!("`{name}` belongs to `{mode}` links"),
-                format!("make the link `{mode}` or remove `{name}`"),
-            );
-            return;
-        }
         match name {
             "max_age" => match self.duration_text(text, mark, name) {
                 Some(value) if value > 0 => qos.max_age_ms = u32::try_from(value).ok(),
                 Some(_) => self.error("out-of-range", mark, "`max_age` has to be above 0", ""),
                 None => {}
             },
-            "window" => match text.parse::<u32>() {
-                Ok(value) if (1..=WINDOW_MAX).contains(&value) => qos.window_frames = value,
-                _ => self.error(
-                    "out-of-range",
+            "window" => {
+                let hint = format!(
+                    "it counts frames, from 1 to {WINDOW_MAX}; `window_bytes` takes a size"
+                );
+                self.count(&mut qos.window_frames, name, text, mark, WINDOW_MAX, hint);
+            }
+            "max_lag" => {
+                let hint = format!("it counts frames, from 1 to {WINDOW_MAX}");
+                self.count(&mut qos.max_lag, name, text, mark, WINDOW_MAX, hint);
+            }
+            "max_deliveries" => {
+                let hint = format!("it counts deliveries, from 1 to {DELIVERIES_MAX}");
+                self.count(
+                    &mut qos.max_deliveries,
+                    name,
+                    text,
                     mark,
-                    format!("`window` can't be {text}"),
-                    format!(
-                        "it counts frames, from 1 to {WINDOW_MAX}; `window_bytes` takes a size"
-                    ),
-                ),
-            },
-            "window_bytes" => match self.bytes_text(text, mark, name) {
-                Some(value) if (1..=WINDOW_BYTES_MAX).contains(&value) => qos.window_bytes = value,
-                Some(_) => {
-                    self.error(
-                        "out-of-range",
-                        mark,
-                        "`window_bytes` is out of range",
-                        "at most `4GiB`",
-                    );
-                }
-                None => {}
-            },
+                    DELIVERIES_MAX,
+                    hint,
+                );
+            }
+            "window_bytes" => {
+                let range = 1..=WINDOW_BYTES_MAX;
+                self.size(
+                    &mut qos.window_bytes,
+                    name,
+                    text,
+                    mark,
+                    &range,
+                    "at most `4GiB`",
+                );
+            }
+            "spill" => {
+                let range = SPILL_BYTES_MIN..=SPILL_BYTES_MAX;
+                let hint = "from `1MiB` to `4096GiB`";
+                self.size(&mut qos.spill_bytes, name, text, mark, &range, hint);
+            }
             "on_full" => {
-                if let Some(policy) = self.on_full(text, mark) {
+                let words = [OnFull::Block, OnFull::Spill, OnFull::Fail];
+                let words = words.map(|policy| (policy.name(), policy));
+                if let Some(policy) = self.word(text, mark, "on_full", &words) {
                     qos.on_full = policy;
                 }
             }
@@ -341,22 +407,43 @@ impl Decoder<'_> {
         }
     }
 
-    fn on_full(&mut self, text: &str, mark: Mark) -> Option<OnFull> {
-        if text == "spill" {
-            self.error(
-                "not-supported",
+    fn count(
+        &mut self,
+        value: &mut u32,
+        name: &str,
+        text: &str,
+        mark: Mark,
+        max: u32,
+        hint: String,
+    ) {
+        match text.parse::<u32>() {
+            Ok(given) if (1..=max).contains(&given) => *value = given,
+            _ => self.error(
+                "out-of-range",
                 mark,
-                "`on_full: spill` is not supported by this version",
-                "use `block` to make the producer wait or `fail` to let its node decide",
-            );
-            return None;
+                format!("`{name}` can't be {text}"),
+                hint,
+            ),
         }
-        self.word(
-            text,
-            mark,
-            "on_full",
-            &[("block", OnFull::Block), ("fail", OnFull::Fail)],
-        )
+    }
+
+    fn size(
+        &mut self,
+        value: &mut u64,
+        name: &str,
+        text: &str,
+        mark: Mark,
+        range: &RangeInclusive<u64>,
+        hint: &str,
+    ) {
+        match self.bytes_text(text, mark, name) {
+            Some(given) if range.contains(&given) => *value = given,
+            Some(_) => {
+                let message = format!("`{name}` is out of range");
+                self.error("out-of-range", mark, message, hint);
+            }
+            None => {}
+        }
     }
 
     fn unknown_option(&mut self, name: &str, mark: Mark) {

@@ -7,6 +7,8 @@ use crate::{
     assignment::Program,
     problem::Severity,
     qos::{OnFull, QosMode},
+    quantity::format_bytes,
+    source::IMPLIED_SPILL,
     suggest,
     system::{Link, MAX_LINKS, NodeSpec, PortRef},
 };
@@ -80,14 +82,29 @@ impl Check<'_> {
 
     /// Durable and blocking right behind something that can't wait is a promise nobody can keep.
     fn policy(&mut self, link: &Link, path: &str) {
-        if link.qos.mode != QosMode::Durable || link.qos.on_full != OnFull::Block {
+        let live = self
+            .system
+            .node(&link.from.node)
+            .is_some_and(NodeSpec::is_live);
+        if link.qos.mode != QosMode::Durable || !live {
             return;
         }
-        let live = self.system.node(&link.from.node).is_some_and(|node| {
-            node.builtin()
-                .is_some_and(|builtin| builtin.is_live(&node.with))
-        });
-        if live {
+        let implied = format!("{path}.{IMPLIED_SPILL}");
+        if link.qos.on_full == OnFull::Spill && self.marks.has(&implied) {
+            self.add(
+                "durable-live-source",
+                Severity::Warning,
+                &implied,
+                format!(
+                    "`{}` reads a live source, which can't wait: when this link is full, frames go \
+                     to the device's disk, up to {}",
+                    link.from.node,
+                    format_bytes(link.qos.spill_bytes)
+                ),
+                "say so with `on_full=spill`, with `spill=SIZE` for another limit",
+            );
+        }
+        if link.qos.on_full == OnFull::Block {
             self.error(
                 "durable-live-source",
                 &format!("{path}.qos"),
@@ -95,8 +112,8 @@ impl Check<'_> {
                     "`{}` reads a live source, which can't wait while a durable link is full",
                     link.from.node
                 ),
-                "use a realtime link, or say `on_full=fail` to have frames refused and counted \
-                 when the window is full",
+                "use a realtime link, `on_full=spill` to keep frames on disk meanwhile, or \
+                 `on_full=fail` to have them refused and counted",
             );
         }
     }

@@ -51,6 +51,25 @@ spec:
 }
 
 #[test]
+fn a_durable_link_behind_a_live_source_spills_unless_something_else_is_said() {
+    let mut builder = SystemBuilder::new("s");
+    let camera = builder
+        .node("camera")
+        .uses("video")
+        .param("source", "rtsp://camera/1");
+    let (a, b) = (builder.node("a").uses("log"), builder.node("b").uses("log"));
+    builder.link(&camera).to(&a).qos(QosMode::Durable);
+    builder
+        .link(&camera)
+        .to(&b)
+        .qos(QosMode::Durable)
+        .on_full(OnFull::Fail);
+    let system = builder.build().unwrap();
+    let policies: Vec<_> = system.links.iter().map(|link| link.qos.on_full).collect();
+    assert_eq!(policies, [OnFull::Spill, OnFull::Fail]);
+}
+
+#[test]
 fn a_written_system_is_easy_to_read() {
     let mut builder = SystemBuilder::new("entrance");
     let camera = builder

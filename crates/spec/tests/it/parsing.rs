@@ -72,6 +72,77 @@ fn options_are_read_in_every_spelling() {
 }
 
 #[test]
+fn balanced_and_spilling_links_are_read_in_every_spelling() {
+    for options in [
+        "camera -> log [balanced, max_lag: 7, max_age: 2s, window_bytes: 1MiB]",
+        "camera -> log [balanced, max_lag=7, max_age=2s, window_bytes=1MiB]",
+        "{from: camera, to: log, qos: balanced, max_lag: 7, max_age: 2s, window_bytes: 1MiB}",
+    ] {
+        let qos = &read_link("pattern", options).qos;
+        assert_eq!(qos.mode, QosMode::Balanced, "{options}");
+        assert_eq!((qos.max_lag, qos.max_age_ms), (7, Some(2000)), "{options}");
+        assert_eq!(qos.window_bytes, 1 << 20, "{options}");
+    }
+    for options in [
+        "camera -> log [durable, on_full: spill, spill: 2GiB, max_deliveries: 3]",
+        "camera -> log [durable, spill=2GiB, max_deliveries=3]",
+        "{from: camera, to: log, qos: durable, on_full: spill, spill: 2GiB, max_deliveries: 3}",
+    ] {
+        let qos = &read_link("pattern", options).qos;
+        assert_eq!(qos.on_full, OnFull::Spill, "{options}");
+        assert_eq!(
+            (qos.spill_bytes, qos.max_deliveries),
+            (2 << 30, 3),
+            "{options}"
+        );
+    }
+}
+
+/// The only link, behind a camera of this kind.
+fn read_link(uses: &str, options: &str) -> edgeflow_spec::Link {
+    let text = format!(
+        "  nodes: {{camera: {{use: {uses}}}, log: {{use: log}}}}\n  links:\n    - {options}\n"
+    );
+    read(&text).links.remove(0)
+}
+
+#[test]
+fn a_durable_link_behind_a_live_source_spills_and_the_plan_says_so() {
+    let manifest = |options: &str| {
+        format!(
+            "apiVersion: edgeflow.dev/v1\nkind: System\nmetadata: {{name: s}}\nspec:\n  nodes:\n    \
+             camera: {{use: video, with: {{source: /dev/video0}}}}\n    log: {{use: log}}\n  links:\n    \
+             - camera -> log [{options}]\n"
+        )
+    };
+    let parsed = parse("s.yaml", &manifest("durable")).unwrap();
+    assert_eq!(parsed.system.links[0].qos.on_full, OnFull::Spill);
+    let [warning] = &parsed.warnings[..] else {
+        panic!("one warning: {:?}", parsed.warnings)
+    };
+    assert_eq!(
+        (warning.code.as_str(), warning.line),
+        ("durable-live-source", 9)
+    );
+    assert!(
+        warning.message.contains("disk, up to 1GiB"),
+        "{}",
+        warning.message
+    );
+    for said in [
+        "durable, on_full=spill",
+        "durable, spill=2GiB",
+        "durable, on_full=fail",
+    ] {
+        let parsed = parse("s.yaml", &manifest(said)).unwrap();
+        assert_eq!(parsed.warnings, [], "{said}");
+    }
+    // What is written back says it, so that nobody wonders.
+    let again = parse("s.yaml", &parsed.system.to_yaml()).unwrap();
+    assert_eq!((again.system, again.warnings), (parsed.system, Vec::new()));
+}
+
+#[test]
 fn a_link_policy_applies_to_the_whole_chain() {
     let system = read(
         "  nodes: {camera: {use: pattern}, motion: {use: motion}, log: {use: log}}

@@ -137,6 +137,35 @@ fn a_new_durable_consumer_restarts_its_producer() {
 }
 
 #[test]
+fn balanced_consumers_are_declared_and_only_spilling_ones_are_told_of_a_live_source() {
+    let new = base(10, "    - camera -> log [balanced, max_lag=7]\n");
+    let changes = changed(&assign(&base(10, ""), 1), &assign(&new, 2));
+    assert_eq!(
+        changes[0],
+        "Change s.camera.0: output.camera->log: added balanced, max_lag=7"
+    );
+    let text = "
+  nodes:
+    live: {use: video, with: {source: /dev/video0}}
+    clip: {use: video, with: {source: a.avi}}
+    one: {use: log}
+    two: {use: log}
+    three: {use: log}
+  links:
+    - live -> one [durable]
+    - live -> two [durable, on_full=fail]
+    - clip -> three [durable, on_full=spill]
+";
+    let assignment = assign(&system(text), 1);
+    let groups = assignment.instances.iter().flat_map(|it| &it.outputs);
+    let told: Vec<_> = groups
+        .flat_map(|output| &output.groups)
+        .map(|group| (group.group.as_str(), group.qos.live_source))
+        .collect();
+    assert_eq!(told, [("three", false), ("one", true), ("two", false)]);
+}
+
+#[test]
 fn other_devices_are_left_alone() {
     let mut elsewhere = base(10, "");
     elsewhere.devices = "site=paris".parse().unwrap();

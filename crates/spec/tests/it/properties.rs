@@ -45,7 +45,7 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let from = vec((any::<prop::sample::Index>(), 0u8..5), 0..3);
+    let from = vec((any::<prop::sample::Index>(), 0u8..7), 0..3);
     (
         1u32..4,
         json(),
@@ -83,6 +83,12 @@ fn build(name: &str, steps: &[Step]) -> System {
                 1 => chain.max_age_ms(1500),
                 2 => chain.qos(QosMode::Durable).window(7),
                 3 if step.replicas == 1 => chain.qos(QosMode::Durable).ordered(300),
+                4 => chain.qos(QosMode::Balanced).max_lag(9).max_age_ms(1500),
+                5 => chain
+                    .qos(QosMode::Durable)
+                    .on_full(OnFull::Spill)
+                    .spill_bytes(3 << 20)
+                    .max_deliveries(2),
                 _ => chain.qos(QosMode::Durable).on_full(OnFull::Fail),
             };
         }

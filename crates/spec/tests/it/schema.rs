@@ -55,13 +55,18 @@ spec:
     - camera -> mix
     - {from: camera, to: mix.b, qos: durable, window: 8, window_bytes: 1MiB, on_full: fail}
     - {from: camera, to: log, max_age: 1s, ordered: true, order_timeout: 100ms}
+    - {from: mix, to: log, qos: balanced, max_lag: 10, max_age: 2s}
+    - {from: camera, to: other, qos: durable, on_full: spill, spill: 2GiB, max_deliveries: 3}
   views: [mix]
 ";
 
 #[test]
 fn the_decoder_accepts_every_field_of_the_schema() {
     let schema = schema();
-    let text = EVERYTHING.replace("  links:", "    log: {use: log}\n  links:");
+    let text = EVERYTHING.replace(
+        "  links:",
+        "    log: {use: log}\n    other: {use: log}\n  links:",
+    );
     let parsed = parse("everything.yaml", &text).unwrap();
     assert_eq!(parsed.warnings, []);
     // Every field that the schema knows is in the text above, as a field.

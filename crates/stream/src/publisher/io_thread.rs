@@ -126,7 +126,8 @@ fn accept(state: &mut State, listen: &mut dyn Listen) {
 
 /// Reads and writes a member's socket; removes the member when it is done for.
 fn serve(state: &mut State, id: u64, flags: PollFlags) {
-    let served = write_out(state, id, flags).and_then(|()| read_in(state, id));
+    write_out(state, id, flags);
+    let served = read_in(state, id);
     if let Err(reason) = served {
         if let Some(member) = state.member_mut(id) {
             tracing::debug!(member = %member.name, %reason, "consumer gone");
@@ -135,18 +136,21 @@ fn serve(state: &mut State, id: u64, flags: PollFlags) {
     }
 }
 
-fn write_out(state: &mut State, id: u64, flags: PollFlags) -> Result<(), String> {
+fn write_out(state: &mut State, id: u64, flags: PollFlags) {
     let Some(member) = state.member_mut(id) else {
-        return Ok(());
+        return;
     };
     if !flags.contains(PollFlags::OUT) || !member.has_unwritten() {
-        return Ok(());
+        return;
     }
-    member.flush().map_err(|error| error.to_string())?;
-    if let Phase::Member { group } = member.phase {
-        state.dispatch(group);
+    match member.flush() {
+        Err(_) => member.broken = true,
+        Ok(()) => {
+            if let Phase::Member { group } = member.phase {
+                state.dispatch(group);
+            }
+        }
     }
-    Ok(())
 }
 
 fn read_in(state: &mut State, id: u64) -> Result<(), String> {
@@ -155,6 +159,7 @@ fn read_in(state: &mut State, id: u64) -> Result<(), String> {
     };
     let space = member.decoder.space();
     match transport::receive(&member.fd, space) {
+        Ok(None) if member.broken => return Err("it can't be written to".to_owned()),
         Ok(None) => return Ok(()),
         Ok(Some(0)) => return Err("it closed the connection".to_owned()),
         Ok(Some(count)) => member.decoder.advance(count),

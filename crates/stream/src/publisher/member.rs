@@ -37,6 +37,10 @@ pub(super) struct Member {
     pub(super) limits: Limits,
     pub(super) credits: u32,
     pub(super) unacked: VecDeque<Entry>,
+    /// It said that it ends by will.
+    pub(super) leaving: bool,
+    /// It can't be written to any more. What it said before is still read, to its end.
+    pub(super) broken: bool,
     /// When it was last given a frame, counted in frames of the publisher.
     pub(super) last_given: u64,
     outbox: VecDeque<Outgoing>,
@@ -73,6 +77,8 @@ impl Member {
             limits: Limits::default(),
             credits: 0,
             unacked: VecDeque::new(),
+            leaving: false,
+            broken: false,
             last_given: 0,
             outbox: VecDeque::new(),
             written: 0,
@@ -81,11 +87,11 @@ impl Member {
 
     /// Whether a frame may be given to it now.
     pub(super) fn is_ready(&self) -> bool {
-        self.credits > 0 && self.outbox.is_empty()
+        self.credits > 0 && self.outbox.is_empty() && !self.broken
     }
 
     pub(super) fn has_unwritten(&self) -> bool {
-        !self.outbox.is_empty()
+        !self.outbox.is_empty() && !self.broken
     }
 
     pub(super) fn grant(&mut self, credits: u32, durable: bool) {

@@ -1,15 +1,17 @@
 //! The groups and members of a publisher and every rule about them. Called under one lock, by the
-//! sender and by the IO thread; never blocks.
+//! sender and by the IO thread; waits for nothing but the disk of a link that spills.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Instant;
 
 use edgeflow_spec::qos::{LinkQos, QosMode};
 
+use super::dead_letters::DeadLetters;
 use super::group::{Entry, Group};
 use super::member::{Member, Phase};
-use super::{GREETING_TIMEOUT, MAX_GROUPS, MAX_MEMBERS, PublisherConfig, VIEW_PREFIX};
+use super::{GREETING_TIMEOUT, MAX_GROUPS, MAX_MEMBERS, PublisherConfig, VIEW_PREFIX, store};
 use crate::clock;
 use crate::frame::{Frame, Limits};
 use crate::link::message::MAX_NAME_LEN;
@@ -87,6 +89,37 @@ impl State {
         state
     }
 
+    /// Uses folders below `dir` for what goes to disk. New frames are numbered behind those that a
+    /// former life left there.
+    pub(super) fn use_store(&mut self, dir: &Path) {
+        for group in self.groups.values_mut() {
+            self.seq = self.seq.max(store::open(group, dir, self.limits));
+        }
+    }
+
+    pub(super) fn dead_letters(&self) -> Vec<DeadLetters> {
+        let groups = self.groups.values();
+        groups.filter_map(Group::dead_letters).cloned().collect()
+    }
+
+    /// Sends a frame once more, to one group, as a new one. `false`: the group has no room.
+    pub(super) fn replay(&mut self, link: &str, mut frame: Frame) -> bool {
+        let found = self.groups.iter_mut().find(|(_, group)| group.link == link);
+        let Some((&id, group)) = found else {
+            return false;
+        };
+        if !group.has_room(frame.encoded_len() as u64) {
+            return false;
+        }
+        self.seq += 1;
+        self.stamp(&mut frame);
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.offer(Entry::new(frame));
+        }
+        self.dispatch(id);
+        true
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.limits
     }
@@ -111,16 +144,20 @@ impl State {
         std::mem::take(&mut self.made_room)
     }
 
-    /// Every durable consumer is done with the frames up to this number.
+    /// Every durable consumer is done with the frames up to this number, or they are on disk.
     pub(super) fn settled(&self) -> u64 {
-        if let Some(settled) = self.settled_at_close {
-            return settled;
-        }
-        let durable = self.groups.values().filter(|group| group.is_durable());
+        self.settled_at_close
+            .unwrap_or_else(|| self.settled_of(|_| true))
+    }
+
+    fn settled_of(&self, counts: impl Fn(&Group) -> bool) -> u64 {
+        let groups = self.groups.values();
+        let durable = groups.filter(|group| group.qos.is_lossless() && counts(group));
         let in_flight = durable.flat_map(|group| {
             let members = group.members.iter().filter_map(|id| self.members.get(id));
             let given = members.flat_map(|member| member.unacked.iter());
-            given.map(Entry::seq).chain(group.oldest_queued())
+            let unsaved = given.filter(|entry| !entry.on_disk);
+            unsaved.map(Entry::seq).chain(group.oldest_unsaved())
         });
         in_flight.min().map_or(self.seq, |oldest| oldest - 1)
     }
@@ -166,14 +203,10 @@ impl State {
     pub(super) fn publish(&mut self, mut frame: Frame) -> u64 {
         self.seq += 1;
         self.stamp(&mut frame);
-        let sent_mono_ns = clock::monotonic_ns();
+        let entry = Entry::new(frame);
         let mut next = 0;
         while let Some((&id, group)) = self.groups.range_mut(next..).next() {
-            group.offer(Entry {
-                frame: frame.clone(),
-                sent_mono_ns,
-                redelivered: false,
-            });
+            group.offer(entry.clone());
             self.dispatch(id);
             next = id + 1;
         }
@@ -224,14 +257,18 @@ impl State {
                 tell_gap(member, group, &entry)
             } else {
                 member.last_given = self.seq;
-                member.give(entry)
+                let gaps = group.take_gaps(entry.seq()).into_iter();
+                let told = gaps
+                    .map(Message::Gap)
+                    .try_for_each(|gap| member.send_control(&gap));
+                member.give(entry).and(told)
             };
             let unwritten = member.has_unwritten();
             self.needs_thread |= unwritten;
             if let Err(error) = given {
                 tracing::debug!(member = %member.name, %error, "consumer lost while sending");
-                self.remove_member(member_id);
-                // The thread polls the socket until it learns of its end.
+                // The thread reads its last acknowledgements, and then its end.
+                member.broken = true;
                 self.needs_thread = true;
             }
         }
@@ -272,7 +309,10 @@ impl State {
                 let answer = Message::Ping { token, reply: true };
                 member.send_control(&answer).map_err(|e| e.to_string())
             }
-            (Message::End, _) => Err("it ended the link".to_owned()),
+            (Message::End, _) => {
+                member.leaving = true;
+                Err("it ended the link".to_owned())
+            }
             _ => Err("unexpected message".to_owned()),
         }
     }
@@ -340,8 +380,9 @@ impl State {
             let text = format!("group `{}` has another quality of service", hello.group);
             return reject(RejectCode::Qos, text);
         }
-        if hello.qos == QosMode::Durable {
-            let text = format!("durable group `{}` is not declared here", hello.group);
+        if hello.qos != QosMode::Realtime {
+            let (mode, group) = (hello.qos.name(), &hello.group);
+            let text = format!("{mode} group `{group}` is not declared here");
             return reject(RejectCode::NotDeclared, text);
         }
         if self.groups.len() >= MAX_GROUPS && !self.forget_a_group() {
@@ -398,15 +439,15 @@ impl State {
             for (index, entry) in done.iter().rev().enumerate() {
                 group.acked(entry, index < credit.expired as usize);
             }
-            self.made_room |= group.is_durable();
-            if group.is_durable()
+            self.made_room |= group.keeps_frames();
+            if group.qos.is_lossless()
                 && std::mem::take(&mut self.settled_wanted)
                 && let Some(waker) = &self.settled_waker
             {
                 waker.wake();
             }
         }
-        member.grant(credit.credits, group.is_durable());
+        member.grant(credit.credits, group.keeps_frames());
         self.dispatch(group_id);
         Ok(())
     }
@@ -423,7 +464,9 @@ impl State {
             return;
         };
         group.members.retain(|other| *other != id);
-        group.lost(member.unacked);
+        group.lost(member.unacked, !member.leaving);
+        // A dead letter leaves the window.
+        self.made_room |= group.keeps_frames();
         if group.members.is_empty() && !group.declared && group.name.starts_with(VIEW_PREFIX) {
             self.groups.remove(&group_id);
         }
@@ -435,7 +478,7 @@ impl State {
         let mut left = self
             .groups
             .values()
-            .filter(|group| group.is_durable() && group.in_flight() > 0)
+            .filter(|group| group.keeps_frames() && group.in_flight() > 0)
             .peekable();
         left.peek()?;
         if left.any(|group| !group.members.is_empty()) {
@@ -450,24 +493,34 @@ impl State {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        self.settled_at_close = Some(self.settled());
+        let settled = self.settled_of(|_| true);
+        let settled_if_saved = self.settled_of(|group| !group.is_saved());
         for member in self.members.values_mut() {
             if !member.has_unwritten() {
                 // The closed socket says the same.
                 let _ = member.send_control(&Message::End);
             }
         }
-        self.members.clear();
+        for member in std::mem::take(&mut self.members).into_values() {
+            if let Phase::Member { group } = member.phase
+                && let Some(group) = self.groups.get_mut(&group)
+            {
+                group.give_back(member.unacked);
+            }
+        }
         for group in self.groups.values_mut() {
             group.members.clear();
             group.close();
         }
+        let mut saved = self.groups.values().filter(|group| group.is_saved());
+        let lost = saved.any(Group::has_lost_at_end);
+        self.settled_at_close = Some(if lost { settled } else { settled_if_saved });
     }
 }
 
 /// Tells a durable consumer of a frame that it will never get.
 fn tell_gap(member: &mut Member, group: &Group, entry: &Entry) -> std::io::Result<()> {
-    if !group.is_durable() {
+    if !group.keeps_frames() {
         return Ok(());
     }
     member.send_control(&Message::Gap(Gap {

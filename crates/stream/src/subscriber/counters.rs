@@ -12,6 +12,7 @@ pub(super) struct Counters {
     frames: u64,
     bytes: u64,
     dropped: Dropped,
+    missing: u64,
     hop: Histogram,
     age: Histogram,
     pub(super) connected: u32,
@@ -28,6 +29,7 @@ pub(super) fn index_of(all: &mut Vec<Counters>, link: &str, port: &str) -> usize
             frames: 0,
             bytes: 0,
             dropped: Dropped::new(),
+            missing: 0,
             hop: Histogram::default(),
             age: Histogram::default(),
             connected: 0,
@@ -53,6 +55,10 @@ impl Counters {
         *self.dropped.entry(reason).or_default() += 1;
     }
 
+    pub(super) fn count_missing(&mut self, count: u64) {
+        self.missing = self.missing.saturating_add(count);
+    }
+
     pub(super) fn take(&mut self) -> InputStats {
         InputStats {
             link: self.link.clone(),
@@ -60,6 +66,7 @@ impl Counters {
             frames: self.frames,
             bytes: self.bytes,
             dropped: self.dropped.clone(),
+            missing: self.missing,
             hop: self.hop.take(),
             age: self.age.take(),
             connected: self.connected,

@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use edgeflow_spec::qos::LinkQos;
+use edgeflow_spec::qos::{LinkQos, QosMode};
 use rustix::event::PollFlags;
 
 use super::counters::Counters;
 use super::dedup::{FrameId, Seen};
 use super::{
-    DURABLE_PREFETCH, GREETING_TIMEOUT, InputConfig, MAX_RETRY, MIN_RETRY, SubscriberConfig,
+    BALANCED_PREFETCH, DURABLE_PREFETCH, GREETING_TIMEOUT, InputConfig, MAX_RETRY, MIN_RETRY,
+    SubscriberConfig,
 };
 use crate::clock;
 use crate::frame::{Frame, Limits};
@@ -48,6 +49,8 @@ pub(super) struct Peer {
     seen: Seen,
     /// Frames that the loop has put aside, so that a redelivery is not taken for another one.
     held: HashSet<FrameId>,
+    /// Frames of gaps that are not counted yet.
+    missing: u64,
 }
 
 impl std::fmt::Debug for Peer {
@@ -147,16 +150,17 @@ impl Peer {
             told: String::new(),
             seen: Seen::default(),
             held: HashSet::new(),
+            missing: 0,
         }
     }
 
-    pub(super) fn is_lossless(&self) -> bool {
-        self.qos.is_lossless()
+    pub(super) fn keeps_frames(&self) -> bool {
+        self.qos.keeps_frames()
     }
 
     /// Whether a frame is too old for this link by now.
     pub(super) fn is_expired(&self, arrival: &Arrival) -> bool {
-        !self.is_lossless() && is_expired(&arrival.data.frame, &self.qos, arrival.age())
+        !self.keeps_frames() && is_expired(&arrival.data.frame, &self.qos, arrival.age())
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -190,7 +194,7 @@ impl Peer {
                 self.fail("no answer to the greeting");
             }
             State::Up { conn, .. } => {
-                if !self.qos.is_lossless() && conn.credits == 0 && conn.ready.is_empty() {
+                if !self.qos.keeps_frames() && conn.credits == 0 && conn.ready.is_empty() {
                     conn.pending.credits = 1;
                 }
                 let sent = conn.send_pending();
@@ -307,7 +311,10 @@ impl Peer {
             }
             Message::Gap(gap) if !greeting => {
                 let (first, last) = (gap.from_seq, gap.to_seq);
-                tracing::warn!(from = %self.from, first, last, reason = %gap.reason, "frames missing");
+                let frames = last.saturating_sub(first).saturating_add(1);
+                self.missing = self.missing.saturating_add(frames);
+                // The producer counts it, and logs what a person may have to act on.
+                tracing::debug!(from = %self.from, first, last, reason = %gap.reason, "frames missing");
                 Ok(())
             }
             Message::Ping { token, reply } => {
@@ -329,7 +336,7 @@ impl Peer {
         let State::Greeting { mut conn, .. } = std::mem::replace(&mut self.state, down) else {
             return;
         };
-        if self.qos.is_lossless() {
+        if self.qos.keeps_frames() {
             conn.pending.credits = self.prefetch();
         }
         self.retry = MIN_RETRY;
@@ -339,11 +346,19 @@ impl Peer {
     }
 
     fn prefetch(&self) -> u32 {
+        if self.qos.mode == QosMode::Balanced {
+            return BALANCED_PREFETCH;
+        }
         self.qos.window_frames.clamp(1, DURABLE_PREFETCH)
     }
 
     /// The next frame that is fit for the loop; counts and acknowledges those that are not.
     pub(super) fn take_ready(&mut self, counters: &mut [Counters]) -> Option<Arrival> {
+        if self.missing > 0
+            && let Some(counters) = counters.get_mut(self.counters)
+        {
+            counters.count_missing(std::mem::take(&mut self.missing));
+        }
         loop {
             let State::Up { conn, same_boot } = &mut self.state else {
                 return None;
@@ -359,7 +374,7 @@ impl Peer {
                 credited: false,
             };
             conn.given.push_back(Given { id, done: false });
-            if self.qos.is_lossless() {
+            if self.qos.keeps_frames() {
                 if self.held.contains(&id) {
                     // It is acknowledged over this connection when the loop is done with it.
                     counters.count_dropped(DropReason::Duplicate);
@@ -388,7 +403,7 @@ impl Peer {
     /// Puts a frame aside that the loop will finish later. A durable one stays unacknowledged; a
     /// realtime one counts as delivered.
     pub(super) fn hold(&mut self, receipt: &mut Receipt) {
-        if !self.is_lossless() {
+        if !self.keeps_frames() {
             self.finish(receipt, true);
             return;
         }
@@ -406,7 +421,7 @@ impl Peer {
 
     /// Acknowledges a frame; `again`: and asks for another one.
     pub(super) fn finish(&mut self, receipt: &Receipt, again: bool) {
-        let durable = self.qos.is_lossless();
+        let durable = self.qos.keeps_frames();
         let held = self.held.remove(&receipt.id);
         if durable {
             self.seen.insert(receipt.id);
@@ -434,7 +449,17 @@ impl Peer {
     pub(super) fn reset_after(&mut self, receipt: &Receipt) {
         self.held.remove(&receipt.id);
         if receipt.connection == self.connection {
+            self.leave();
             self.fail("a frame was given back");
+        }
+    }
+
+    /// Says that the connection ends by will, so that no frame is blamed for it.
+    pub(super) fn leave(&mut self) {
+        if let State::Up { conn, .. } = &mut self.state {
+            conn.outbox.extend(encode(&Message::End));
+            // If it can't be said, the closed socket says that something ended.
+            let _ = conn.flush();
         }
     }
 

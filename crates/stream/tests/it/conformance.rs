@@ -6,6 +6,9 @@ use edgeflow_spec::qos::{LinkQos, OnFull};
 use edgeflow_stream::stats::DropReason;
 use edgeflow_stream::{Limits, SendError};
 
+use crate::balanced::*;
+use crate::dead_letters::*;
+use crate::spill::*;
 use crate::support::*;
 
 /// Runs each behaviour over each transport as a test of its own.
@@ -40,6 +43,14 @@ conformance!(
     closing_waits_for_durable_consumers,
     several_inputs_are_served_in_turn,
     a_wake_ends_a_wait,
+    balanced_keeps_everything_within_its_lag,
+    balanced_skips_to_the_newest_when_it_lags,
+    balanced_skips_what_has_waited_too_long,
+    balanced_gives_a_lost_frame_again,
+    a_balanced_window_is_bounded_in_bytes,
+    what_the_window_has_no_room_for_comes_from_disk_in_order,
+    a_frame_that_kills_its_consumer_is_put_aside,
+    a_consumer_that_leaves_blames_no_frame,
 );
 
 fn a_frame_arrives_as_it_was_sent(transport: &mut dyn Transport) {

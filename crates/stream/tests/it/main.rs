@@ -3,9 +3,12 @@
 // Helpers outside #[test] functions panic as well: that is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod balanced;
 mod broker;
 mod conformance;
 mod conservation;
+mod dead_letters;
 mod holding;
 mod hostile;
+mod spill;
 mod support;

@@ -95,6 +95,20 @@ pub(crate) fn publisher(transport: &mut dyn Transport, groups: Vec<GroupConfig>)
     Publisher::new(config, transport.listen()).unwrap()
 }
 
+/// A publisher that keeps things on disk in `store`.
+pub(crate) fn stored(
+    transport: &mut dyn Transport,
+    store: &std::path::Path,
+    groups: Vec<GroupConfig>,
+) -> Publisher {
+    let config = PublisherConfig {
+        name: "s.p.0/out".to_owned(),
+        groups,
+        limits: Limits::default(),
+    };
+    Publisher::with_store(config, store, transport.listen()).unwrap()
+}
+
 pub(crate) fn subscriber(
     transport: &dyn Transport,
     member: &str,
