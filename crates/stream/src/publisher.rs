@@ -13,11 +13,13 @@ use edgeflow_spec::qos::LinkQos;
 use crate::frame::{Frame, FrameError, Limits};
 use crate::stats::GroupStats;
 use crate::transport::Listen;
+use crate::transport::shm::{PoolStats, SharedMemory};
 use crate::wake::Waker;
 
 mod group;
 mod io_thread;
 mod member;
+mod sharing;
 mod state;
 
 use state::{Refusal, State};
@@ -53,6 +55,8 @@ pub struct PublisherConfig {
     pub groups: Vec<GroupConfig>,
     /// Largest frame that may be sent.
     pub limits: Limits,
+    /// Payloads in shared memory, for consumers that can map it. `None`: all on the socket.
+    pub shared_memory: Option<SharedMemory>,
 }
 
 /// Why a frame was not sent, to any group.
@@ -109,7 +113,7 @@ impl Publisher {
     /// Serves consumers that connect to `listen`.
     pub fn new(config: PublisherConfig, listen: Box<dyn Listen>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(config, listen.name())),
+            state: Mutex::new(State::new(config, listen.as_ref())),
             room: Condvar::new(),
             waker: Waker::new()?,
         });
@@ -241,6 +245,11 @@ impl PublisherHandle {
     /// Wakes once, at the next acknowledgement of a durable frame.
     pub fn want_settled(&self) {
         self.shared.state().want_settled();
+    }
+
+    /// What is in shared memory now.
+    pub fn shared_memory(&self) -> PoolStats {
+        self.shared.state().shared_memory()
     }
 
     /// Makes a `send` that waits for room, and every later one that would, return

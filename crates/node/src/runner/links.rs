@@ -142,6 +142,7 @@ fn open_output(config: &InstanceConfig, socket: &OutputSocket) -> std::io::Resul
         name: format!("{}/{}", config.instance.id, socket.port),
         groups: groups.collect(),
         limits: Limits::default(),
+        shared_memory: Some(edgeflow_stream::transport::shm::SharedMemory::default()),
     };
     Publisher::new(publisher_config, Box::new(UnixListen::bind(&socket.path)?))
 }

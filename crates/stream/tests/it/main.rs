@@ -8,4 +8,5 @@ mod conformance;
 mod conservation;
 mod holding;
 mod hostile;
+mod shm;
 mod support;
