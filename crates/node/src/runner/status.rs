@@ -200,7 +200,7 @@ fn output_stats(port: String, group: GroupStats, rates: &mut Rates) -> OutputSta
         link: group.link,
         port,
         qos: qos.to_owned(),
-        transport: group.transport.to_owned(),
+        transport: transport(&group),
         produced: group.produced,
         delivered: group.delivered,
         in_flight: group.in_flight,
@@ -208,6 +208,15 @@ fn output_stats(port: String, group: GroupStats, rates: &mut Rates) -> OutputSta
         bytes: group.bytes,
         fps,
         consumers: group.consumers,
+    }
+}
+
+/// The transport in use, with the reason why it is not a faster one.
+fn transport(group: &GroupStats) -> String {
+    if group.transport_reason.is_empty() {
+        group.transport.to_owned()
+    } else {
+        format!("{} ({})", group.transport, group.transport_reason)
     }
 }
 

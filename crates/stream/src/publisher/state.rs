@@ -472,6 +472,7 @@ impl State {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
+        self.sharing.close();
         self.settled_at_close = Some(self.settled());
         for member in self.members.values_mut() {
             if !member.has_unwritten() {
