@@ -10,5 +10,6 @@ mod conservation;
 mod dead_letters;
 mod holding;
 mod hostile;
+mod shm;
 mod spill;
 mod support;
