@@ -1,3 +1,5 @@
+//! Which frames belong together, over scripted and random arrivals. No links, no waiting.
+
 use std::collections::BTreeMap;
 
 use edgeflow_stream::Codec;

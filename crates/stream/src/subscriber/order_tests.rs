@@ -1,3 +1,5 @@
+//! The order of frames behind replicas, over scripted and random arrivals. No links, no waiting.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
