@@ -43,6 +43,11 @@ pub const FLAG_PAYLOAD_CRC: u8 = 1;
 
 const CRC_OFFSET: usize = 88;
 
+/// The `stream_id` of an output port, named `instance/port`.
+pub fn stream_id(name: &str) -> u32 {
+    crc32c::crc32c(name.as_bytes())
+}
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -346,6 +351,18 @@ impl RawHeader {
         }
         let meta = body.slice(..self.meta_len as usize);
         let payload = body.slice(self.meta_len as usize..);
+        self.finish_parts(meta, payload)
+    }
+
+    /// Makes the frame of the header with its meta and its payload, which must have the lengths that
+    /// the header says.
+    pub fn finish_parts(self, meta: Bytes, payload: Bytes) -> Result<Frame, FrameError> {
+        if meta.len() != self.meta_len as usize || payload.len() != self.payload_len as usize {
+            return Err(FrameError::Truncated {
+                have: HEADER_LEN + meta.len() + payload.len(),
+                need: HEADER_LEN + self.body_len(),
+            });
+        }
         let mut crc = crc32c::crc32c_append(self.crc_so_far, &meta);
         if self.header.flags & FLAG_PAYLOAD_CRC != 0 {
             crc = crc32c::crc32c_append(crc, &payload);
