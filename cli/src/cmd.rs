@@ -18,6 +18,7 @@ pub(crate) mod reference;
 pub(crate) mod rollback;
 pub(crate) mod schema;
 pub(crate) mod set;
+pub(crate) mod tap;
 pub(crate) mod token;
 pub(crate) mod version;
 pub(crate) mod wait;
@@ -36,6 +37,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<u8> {
         Command::Get(command) => command.run(globals).await?,
         Command::Describe(command) => command.run(globals).await?,
         Command::Logs(command) => command.run(globals).await?,
+        Command::Tap(command) => command.run(globals).await?,
         Command::Events(command) => command.run(globals).await?,
         Command::Delete(command) => command.run(globals).await?,
         Command::History(command) => command.run(globals).await?,

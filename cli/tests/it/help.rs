@@ -8,6 +8,7 @@ const COMMANDS: [&str; 18] = [
     "get",
     "describe",
     "logs",
+    "tap",
     "events",
     "delete",
     "history",

@@ -97,8 +97,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         )?;
     }
     for (topic, stream) in &report.streams {
-        let StreamReport { frames, missing, repeated, .. } = stream;
-        writeln!(out, "{topic}: {frames} frames, {missing} missing, {repeated} repeated")?;
+        let StreamReport {
+            frames,
+            missing,
+            repeated,
+            ..
+        } = stream;
+        writeln!(
+            out,
+            "{topic}: {frames} frames, {missing} missing, {repeated} repeated"
+        )?;
     }
     Ok(())
 }
@@ -122,7 +130,10 @@ fn inspect(path: &Path) -> Result<Report> {
     let unreadable = || format!("{} can't be read", path.display());
     let files = if path.is_dir() {
         let segments = folder::list(path).with_context(unreadable)?;
-        segments.into_iter().map(|it| (it.path, it.state, it.bytes)).collect()
+        segments
+            .into_iter()
+            .map(|it| (it.path, it.state, it.bytes))
+            .collect()
     } else {
         let bytes = std::fs::metadata(path).with_context(unreadable)?.len();
         vec![(path.to_owned(), State::Closed, bytes)]
