@@ -146,8 +146,26 @@ impl Node for Record {
 impl Record {
     /// Returns once the frame is written, or the node has to stop.
     fn store(&mut self, frame: &Frame) -> Result<(), NodeError> {
+        self.until_done(|recorder| recorder.write(frame))?;
+        if self.sync_every_frame {
+            self.until_done(|recorder| {
+                let Some(file) = recorder.unsynced() else {
+                    return Ok(());
+                };
+                file.sync_data().inspect_err(|_| recorder.sync_failed())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn until_done(
+        &mut self,
+        step: impl Fn(&mut Recorder) -> io::Result<()>,
+    ) -> Result<(), NodeError> {
         loop {
-            match self.try_store(frame) {
+            // The lock ends with the statement: looking after the folder goes on while this waits.
+            let result = step(&mut lock(&self.recorder));
+            match result {
                 Ok(()) => {
                     if self.waiting {
                         self.waiting = false;
@@ -164,15 +182,6 @@ impl Record {
                 }
             }
         }
-    }
-
-    fn try_store(&self, frame: &Frame) -> io::Result<()> {
-        let unsynced = {
-            let mut recorder = lock(&self.recorder);
-            recorder.write(frame)?;
-            self.sync_every_frame.then(|| recorder.unsynced()).flatten()
-        };
-        unsynced.map_or(Ok(()), |file| file.sync_data())
     }
 }
 
@@ -212,8 +221,10 @@ impl Care {
             recorder.tick(SystemTime::now())?;
             self.sync.and_then(|_| recorder.unsynced())
         };
+        let Some(file) = file else { return Ok(()) };
         // Without the lock: a slow disk must not hold the loop up.
-        file.map_or(Ok(()), |file| file.sync_data())
+        file.sync_data()
+            .inspect_err(|_| lock(&self.recorder).sync_failed())
     }
 }
 

@@ -176,6 +176,13 @@ impl Recorder {
         std::mem::take(&mut active.unsynced).then(|| active.writer.file())
     }
 
+    /// What [`Self::unsynced`] gave could not be brought to the disk.
+    pub(crate) fn sync_failed(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.unsynced = true;
+        }
+    }
+
     /// Closes the running segment.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         self.close_active()

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::mcap::MAGIC;
 use super::reader::{Item, ReadError, SegmentReader};
 use super::summary::Summary;
 use super::writer::{Channel, Index, IndexEntry, MAX_FRAMES, SegmentWriter};
@@ -82,7 +83,7 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<Segment>> {
         }
     }
     segments.sort_by(|a, b| (a.number, &a.path).cmp(&(b.number, &b.path)));
-    segments.truncate(MAX_SEGMENTS);
+    segments.drain(..segments.len().saturating_sub(MAX_SEGMENTS));
     Ok(segments)
 }
 
@@ -124,9 +125,20 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(active: &Path) -> Result<Recovered, ReadError> {
     let scan = match scan(active) {
         Ok(scan) => scan,
-        // Killed before its first bytes: there is nothing in it.
-        Err(ReadError::Magic) => Scan::default(),
-        Err(error) => return Err(error),
+        Err(ReadError::Io(error)) => return Err(ReadError::Io(error)),
+        // No frame at all: killed before the first, or nothing that can be read.
+        Err(ReadError::Magic | ReadError::Compressed(_)) => {
+            let path = closed_path(active, State::Incomplete);
+            if std::fs::metadata(active)?.len() <= MAGIC.len() as u64 {
+                std::fs::remove_file(active)?;
+            } else {
+                std::fs::rename(active, &path)?;
+            }
+            return Ok(Recovered {
+                path,
+                ..Recovered::default()
+            });
+        }
     };
     let state = match Summary::read(active)? {
         Some(_) if scan.closed => State::Closed,

@@ -86,31 +86,32 @@ pub(crate) struct SegmentReader {
 }
 
 impl SegmentReader {
-    /// Opens a file and checks that it begins like a recording.
+    /// Opens a recording. One whose first bytes are damaged is read from its first whole frame on.
     pub(crate) fn open(path: &Path) -> Result<Self, ReadError> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
-        let mut file = BufReader::with_capacity(128 * 1024, file);
-        let mut magic = [0; MAGIC.len()];
-        if size < MAGIC.len() as u64 {
-            return Err(ReadError::Magic);
-        }
-        file.read_exact(&mut magic)?;
-        if magic != MAGIC {
-            return Err(ReadError::Magic);
-        }
-        Ok(Self {
-            file,
+        let mut reader = Self {
+            file: BufReader::with_capacity(128 * 1024, file),
             size,
-            at: MAGIC.len() as u64,
-            cursor: MAGIC.len() as u64,
+            at: 0,
+            cursor: 0,
             topics: HashMap::new(),
             ready: VecDeque::new(),
             damaged: 0,
             foreign: 0,
             false_starts: 0,
             torn: 0,
-        })
+        };
+        let mut magic = [0; MAGIC.len()];
+        if size >= MAGIC.len() as u64 {
+            reader.read_exact(&mut magic)?;
+        }
+        if magic == MAGIC {
+            reader.at = MAGIC.len() as u64;
+        } else if !reader.search()? {
+            return Err(ReadError::Magic);
+        }
+        Ok(reader)
     }
 
     /// Where the last record that was read ends.

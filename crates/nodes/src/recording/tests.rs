@@ -223,6 +223,25 @@ fn a_damaged_segment_that_was_not_closed_keeps_what_is_whole() {
 }
 
 #[test]
+fn a_segment_whose_begin_is_damaged_is_read_from_its_first_whole_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let frames = frames();
+    let writer = active(dir.path(), &frames);
+    let mut bytes = fs::read(writer.path()).unwrap();
+    let first = Content::read(writer.path()).unwrap().frames[0].offset as usize;
+    bytes[..first + 20].fill(0);
+    fs::write(writer.path(), &bytes).unwrap();
+    let content = Content::read(writer.path()).unwrap();
+    assert_eq!(content.frames(), frames[1..]);
+    assert_eq!(recover(writer.path()).unwrap().frames, 5);
+    // Nothing in it can be read, and it is kept all the same.
+    let rubbish = dir.path().join(active_name(2, "t"));
+    fs::write(&rubbish, [0; 5000]).unwrap();
+    assert_eq!(recover(&rubbish).unwrap().frames, 0);
+    assert_eq!(list(dir.path()).unwrap()[1].bytes, 5000);
+}
+
+#[test]
 fn what_is_no_recording_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("clip.avi");
