@@ -126,7 +126,7 @@ pub(crate) fn put(out: &mut Vec<u8>, at: u64, index: &Index, schemas: &[(u16, &s
             .for_each(|channel| put_channel(out, channel));
     });
     group(out, op::STATISTICS, &|out| {
-        put_statistics(out, index, schemas.len())
+        put_statistics(out, index, schemas.len());
     });
     group(out, op::METADATA_INDEX, &|out| {
         for (at, length) in &index.metadata {
