@@ -2,7 +2,7 @@
 
 use crate::run::Home;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "apply",
     "plan",
     "get",

@@ -161,9 +161,7 @@ const IN_ANY: Port = Port {
 };
 
 /// Every built-in node, in the order of the reference.
-pub const BUILTINS: [Builtin; 8] = [
-    PATTERN, VIDEO, MOTION, DETECT, FUSE, LOG, RECORD, REPLAY,
-];
+pub const BUILTINS: [Builtin; 8] = [PATTERN, VIDEO, MOTION, DETECT, FUSE, LOG, RECORD, REPLAY];
 
 /// Parameters that a running node takes without a restart. Only such that it can always take: one
 /// that it may have to refuse for another reason than its value is not live.
