@@ -73,6 +73,7 @@ pub(crate) enum Command {
     Get(cmd::get::Get),
     Describe(cmd::describe::Describe),
     Logs(cmd::logs::Logs),
+    Tap(cmd::tap::Tap),
     Events(cmd::events::Events),
     #[command(name = "deadletters")]
     DeadLetters(cmd::deadletters::DeadLetters),

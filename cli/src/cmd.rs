@@ -19,6 +19,7 @@ pub(crate) mod reference;
 pub(crate) mod rollback;
 pub(crate) mod schema;
 pub(crate) mod set;
+pub(crate) mod tap;
 pub(crate) mod token;
 pub(crate) mod version;
 pub(crate) mod wait;
@@ -38,6 +39,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<u8> {
         Command::Describe(command) => command.run(globals).await?,
         Command::Logs(command) => command.run(globals).await?,
         Command::DeadLetters(command) => command.run(globals).await?,
+        Command::Tap(command) => command.run(globals).await?,
         Command::Events(command) => command.run(globals).await?,
         Command::Delete(command) => command.run(globals).await?,
         Command::History(command) => command.run(globals).await?,

@@ -4,6 +4,7 @@
 pub(crate) mod dead_letter;
 pub(crate) mod device;
 pub(crate) mod event;
+pub(crate) mod frame;
 pub(crate) mod instance;
 pub(crate) mod params;
 pub(crate) mod plan;

@@ -4,6 +4,7 @@ mod agents;
 mod control;
 mod error;
 mod frames;
+mod tap;
 
 use std::sync::Arc;
 

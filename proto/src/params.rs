@@ -26,6 +26,15 @@ impl From<Parameter> for v1::Parameter {
             ParamKind::Number { min, max } => ("number", Some(min), Some(max), Vec::new()),
             ParamKind::Text => ("text", None, None, Vec::new()),
             ParamKind::Resolution => ("resolution", None, None, Vec::new()),
+            ParamKind::Size { min, max } => {
+                ("size", Some(min as f64), Some(max as f64), Vec::new())
+            }
+            ParamKind::Duration { min_ms, max_ms } => (
+                "duration",
+                Some(min_ms as f64),
+                Some(max_ms as f64),
+                Vec::new(),
+            ),
             ParamKind::TextList => ("text_list", None, None, Vec::new()),
             ParamKind::Model => ("model", None, None, MODELS.map(str::to_owned).to_vec()),
             ParamKind::NumberMap { min, max } => ("number_map", Some(min), Some(max), Vec::new()),
@@ -77,6 +86,15 @@ fn read(parameter: &v1::Parameter) -> Parameter {
         "number" => ParamKind::Number { min, max },
         "number_map" => ParamKind::NumberMap { min, max },
         "resolution" => ParamKind::Resolution,
+        // Saturates.
+        "size" => ParamKind::Size {
+            min: min as u64,
+            max: max as u64,
+        },
+        "duration" => ParamKind::Duration {
+            min_ms: min as u64,
+            max_ms: max as u64,
+        },
         "text_list" => ParamKind::TextList,
         "model" => ParamKind::Model,
         "choice" => ParamKind::Choice {

@@ -30,6 +30,9 @@ pub(crate) struct State {
     pub(crate) devices: Vec<v1::Device>,
     pub(crate) events: Vec<v1::Event>,
     pub(crate) logs: Vec<v1::LogLine>,
+    /// `TapFrames` sends these; after them the stream stays silent.
+    pub(crate) tapped: Vec<v1::TapFramesResponse>,
+    pub(crate) taps: Vec<v1::TapFramesRequest>,
     pub(crate) applied: Vec<v1::ApplySystemRequest>,
     pub(crate) labelled: Vec<v1::SetDeviceLabelsRequest>,
     pub(crate) deleted: Vec<String>,
@@ -106,6 +109,7 @@ impl ControlService for Service {
     type WatchDevicesStream = Streamed<v1::ListDevicesResponse>;
     type WatchEventsStream = Streamed<v1::Event>;
     type LogsStream = Streamed<v1::LogLine>;
+    type TapFramesStream = Streamed<v1::TapFramesResponse>;
 
     async fn get_server_info(
         &self,
@@ -353,5 +357,21 @@ impl ControlService for Service {
             replayed: u32::from(replayed),
             dead_letters: if replayed { Vec::new() } else { vec![known] },
         }))
+    }
+
+    async fn tap_frames(
+        &self,
+        request: Request<v1::TapFramesRequest>,
+    ) -> Reply<Self::TapFramesStream> {
+        let request = request.into_inner();
+        if request.node != "detect" {
+            return Err(Status::not_found(format!(
+                "system {} has no node {}",
+                request.system, request.node
+            )));
+        }
+        let mut state = self.state();
+        state.taps.push(request);
+        Ok(stream(state.tapped.clone(), true))
     }
 }

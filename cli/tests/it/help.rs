@@ -2,12 +2,13 @@
 
 use crate::run::Home;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "apply",
     "plan",
     "get",
     "describe",
     "logs",
+    "tap",
     "events",
     "delete",
     "history",

@@ -14,4 +14,5 @@ mod help;
 mod lists;
 mod run;
 mod set;
+mod tap;
 mod unreachable;

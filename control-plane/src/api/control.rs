@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::status;
+use super::{status, tap};
 use crate::{
     app::App,
     service::{ApplyRequest, ServiceError},
@@ -325,5 +325,16 @@ impl ControlService for Control {
                 .ask(service, request.into_inner())
                 .await,
         )
+    }
+
+    type TapFramesStream = Items<v1::TapFramesResponse>;
+
+    async fn tap_frames(
+        &self,
+        request: Request<v1::TapFramesRequest>,
+    ) -> Answer<Self::TapFramesStream> {
+        let items = tap::open(&self.app, request.get_ref())?;
+        let stop = self.app.tasks.token().clone();
+        Ok(Response::new(until(stop, items)))
     }
 }

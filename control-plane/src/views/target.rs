@@ -30,6 +30,16 @@ pub enum TargetError {
         /// Node.
         node: String,
     },
+    /// No such output.
+    #[error("node {node} has no output {port}; it has {outputs}")]
+    NoPort {
+        /// Node.
+        node: String,
+        /// What was asked for.
+        port: String,
+        /// What there is.
+        outputs: String,
+    },
     /// A sink.
     #[error("node {0} has no output to look at")]
     NoOutput(String),
@@ -53,8 +63,20 @@ pub enum TargetError {
 }
 
 impl Views {
-    /// The first replica of a node: on the named device, else on one that is online.
+    /// The first output of the first replica of a node: on the named device, else on one that is
+    /// online.
     pub fn find(&self, system: &str, node: &str, device: &str) -> Result<Target, TargetError> {
+        self.find_port(system, node, "", device)
+    }
+
+    /// [`Self::find`] for one of the node's outputs; an empty name is the first.
+    pub fn find_port(
+        &self,
+        system: &str,
+        node: &str,
+        port: &str,
+        device: &str,
+    ) -> Result<Target, TargetError> {
         let world = self.service.world();
         let state = world
             .systems
@@ -68,11 +90,20 @@ impl Views {
                 system: system.to_owned(),
                 node: node.to_owned(),
             })?;
-        let port = spec
-            .output_ports()
-            .into_iter()
-            .next()
-            .ok_or_else(|| TargetError::NoOutput(node.to_owned()))?;
+        let ports = spec.output_ports();
+        let first = ports.first();
+        let first = first.ok_or_else(|| TargetError::NoOutput(node.to_owned()))?;
+        let port = match port {
+            "" => first.clone(),
+            port if ports.iter().any(|known| known == port) => port.to_owned(),
+            port => {
+                return Err(TargetError::NoPort {
+                    node: node.to_owned(),
+                    port: port.to_owned(),
+                    outputs: ports.join(", "),
+                });
+            }
+        };
         let runs = |device: &DeviceState| {
             device
                 .instances_of(system)

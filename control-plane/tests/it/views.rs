@@ -272,3 +272,56 @@ async fn a_device_can_push_only_what_it_was_asked_for() {
     let mut tap = Tap::open(&agent, &id).await;
     assert_eq!(tap.credit().await, Some(1));
 }
+
+#[tokio::test]
+async fn a_tap_gets_frames_with_their_metadata_on_credit() {
+    use v1::tap_frames_response::Event;
+    let fixture = Fixture::start().await;
+    let (agent, mut session) = running(&fixture).await;
+    let mut admin = fixture.admin().await;
+    let ask = |node: &str, port: &str| v1::TapFramesRequest {
+        system: "one".to_owned(),
+        node: node.to_owned(),
+        port: port.to_owned(),
+        payload: true,
+        ..v1::TapFramesRequest::default()
+    };
+    for (node, port, text) in [
+        ("nothing", "", "no node nothing"),
+        ("source", "side", "no output side; it has out"),
+    ] {
+        let refused = admin.tap_frames(ask(node, port)).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::NotFound);
+        assert!(refused.message().contains(text), "{}", refused.message());
+    }
+    let mut frames = admin
+        .tap_frames(ask("source", "out"))
+        .await
+        .unwrap()
+        .into_inner();
+    let mut next = async || {
+        let message = tokio::time::timeout(PATIENCE, frames.message()).await;
+        message.expect("nothing came").unwrap().unwrap().event
+    };
+    let Some(Event::Opened(opened)) = next().await else {
+        panic!("expected what is looked at");
+    };
+    assert_eq!(opened.device_name, "cam");
+    // The stream asks for a frame only when somebody reads it.
+    let (event, _tap) = tokio::join!(next(), async {
+        let id = start_view(&mut session).await;
+        let mut tap = Tap::open(&agent, &id).await;
+        assert_eq!(tap.credit().await, Some(1));
+        tap.push(b"a jpeg").await;
+        tap
+    });
+    let Some(Event::Frame(frame)) = event else {
+        panic!("expected a frame, got {event:?}");
+    };
+    assert_eq!((frame.width, frame.height), (64, 48));
+    assert_eq!(
+        (frame.codec.as_str(), &*frame.payload),
+        ("jpeg", &b"a jpeg"[..])
+    );
+    assert_eq!(frame.meta_json, "{}");
+}

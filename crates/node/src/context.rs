@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use edgeflow_spec::instance_config::InstanceConfig;
+use edgeflow_stream::frame::stream_id;
 
 use crate::{NodeError, Stop};
 
@@ -60,6 +61,26 @@ impl Context {
         ports
     }
 
+    /// What feeds this node: every stream that its frames can be of.
+    pub fn producers(&self) -> Vec<Producer> {
+        let inputs = self.config.instance.inputs.iter();
+        let streams = inputs.flat_map(|input| {
+            input.from.iter().map(move |from| {
+                // `system.node.replica`
+                let mut parts = from.rsplit('.');
+                let replica = parts.next().and_then(|replica| replica.parse().ok());
+                Producer {
+                    node: parts.next().unwrap_or(from).to_owned(),
+                    replica: replica.unwrap_or(0),
+                    port: input.from_port.clone(),
+                    input: input.port.clone(),
+                    stream_id: stream_id(&format!("{from}/{}", input.from_port)),
+                }
+            })
+        });
+        streams.collect()
+    }
+
     /// A folder of the node's own, kept across restarts.
     pub fn state_dir(&self) -> &Path {
         &self.config.state_dir
@@ -85,6 +106,21 @@ impl Context {
     pub fn stop(&self) -> Stop {
         self.stop.clone()
     }
+}
+
+/// An output port of an instance that feeds this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producer {
+    /// Producing node.
+    pub node: String,
+    /// Its replica.
+    pub replica: u32,
+    /// Its output port.
+    pub port: String,
+    /// The input port that it feeds.
+    pub input: String,
+    /// `stream_id` in the header of its frames.
+    pub stream_id: u32,
 }
 
 fn find_asset(dirs: &[PathBuf], name: &str) -> Result<PathBuf, NodeError> {

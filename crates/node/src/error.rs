@@ -48,8 +48,9 @@ impl NodeError {
         self.fatal
     }
 
-    /// Not a failure: the node is told to stop and a send was given up.
-    pub(crate) fn stopping() -> Self {
+    /// Not a failure: the node is told to stop, and the frame in its loop was not dealt with. On a
+    /// durable link it comes again.
+    pub fn stopping() -> Self {
         let mut error = Self::new("the node is stopping");
         error.stopping = true;
         error

@@ -36,12 +36,13 @@ mod stop;
 pub mod testing;
 
 pub use edgeflow_spec::params::Parameter;
+pub use edgeflow_spec::quantity;
 pub use edgeflow_stream::meta::{DETECTIONS, MetaError};
 pub use edgeflow_stream::{Codec, Detection, Frame, Header, Kind, Meta, clock};
 pub use serde;
 pub use tracing;
 
-pub use context::{Condition, Context};
+pub use context::{Condition, Context, Producer};
 pub use error::NodeError;
 pub use fusion::{
     DEFAULT_BYTES, DEFAULT_FRAMES, DEFAULT_TIMEOUT, DEFAULT_TOLERANCE, FrameSet, FusedNode, Fusion,

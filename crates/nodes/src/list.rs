@@ -20,6 +20,10 @@ pub(crate) enum Builtin {
     Fuse,
     /// Writes one line about the newest frame at an interval.
     Log,
+    /// Writes every frame to disk.
+    Record,
+    /// Sends the frames of a recording again.
+    Replay,
 }
 
 /// How the list is printed.
@@ -67,9 +71,9 @@ mod tests {
             .filter_map(describe)
             .map(|(name, _)| name)
             .collect();
-        assert_eq!(
-            names,
-            ["pattern", "video", "motion", "detect", "fuse", "log"]
-        );
+        let expected = [
+            "pattern", "video", "motion", "detect", "fuse", "log", "record", "replay",
+        ];
+        assert_eq!(names, expected);
     }
 }

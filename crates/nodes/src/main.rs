@@ -9,6 +9,9 @@ mod log;
 mod model;
 mod motion;
 mod pattern;
+mod record;
+mod recording;
+mod replay;
 mod video;
 
 use std::process::ExitCode;
@@ -40,6 +43,8 @@ enum Command {
     /// Look after model files.
     #[command(subcommand)]
     Model(model::Command),
+    /// Tell what is in a recording.
+    Recording(recording::inspect::Args),
     /// Make an MJPEG clip that moves slowly over pictures.
     #[command(hide = true)]
     Clip(clip::Args),
@@ -50,6 +55,7 @@ fn main() -> ExitCode {
         Command::Run { node } => return run(node),
         Command::List { output } => list::print(output),
         Command::Model(command) => model::run(&command),
+        Command::Recording(args) => recording::inspect::run(&args),
         Command::Clip(args) => clip::run(&args),
     };
     match result {
@@ -69,5 +75,7 @@ fn run(node: list::Builtin) -> ExitCode {
         list::Builtin::Detect => edgeflow::run_node::<detect::Detect>(),
         list::Builtin::Fuse => edgeflow::run_fused::<fuse::Fuse>(),
         list::Builtin::Log => edgeflow::run_node::<log::Log>(),
+        list::Builtin::Record => edgeflow::run_node::<record::Record>(),
+        list::Builtin::Replay => edgeflow::run_source::<replay::Replay>(),
     }
 }

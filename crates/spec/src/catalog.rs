@@ -9,10 +9,12 @@ use serde_json::{Map, Value};
 
 mod fuse;
 mod params;
+mod recording;
 
 use fuse::FUSE;
 pub use params::ParamError;
 pub(crate) use params::check;
+use recording::{RECORD, REPLAY};
 
 /// A built-in node.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -77,6 +79,20 @@ pub enum ParamKind {
     Text,
     /// `WIDTHxHEIGHT`.
     Resolution,
+    /// A number of bytes: `10GiB`.
+    Size {
+        /// Smallest value, in bytes.
+        min: u64,
+        /// Largest value, in bytes.
+        max: u64,
+    },
+    /// A time, days too: `7d`.
+    Duration {
+        /// Shortest value, in milliseconds.
+        min_ms: u64,
+        /// Longest value, in milliseconds.
+        max_ms: u64,
+    },
     /// A list of texts.
     TextList,
     /// One of a few words.
@@ -145,7 +161,7 @@ const IN_ANY: Port = Port {
 };
 
 /// Every built-in node, in the order of the reference.
-pub const BUILTINS: [Builtin; 6] = [PATTERN, VIDEO, MOTION, DETECT, FUSE, LOG];
+pub const BUILTINS: [Builtin; 8] = [PATTERN, VIDEO, MOTION, DETECT, FUSE, LOG, RECORD, REPLAY];
 
 /// Parameters that a running node takes without a restart. Only such that it can always take: one
 /// that it may have to refuse for another reason than its value is not live.

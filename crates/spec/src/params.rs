@@ -134,6 +134,8 @@ impl Parameter {
             ParamKind::NumberMap { .. } => serde_json::from_str(text).ok(),
             ParamKind::Text
             | ParamKind::Resolution
+            | ParamKind::Size { .. }
+            | ParamKind::Duration { .. }
             | ParamKind::Model
             | ParamKind::Choice { .. } => None,
         };

@@ -4,10 +4,19 @@ use thiserror::Error;
 
 /// Longest duration that a manifest may name: a day.
 pub const MAX_DURATION_MS: u64 = 24 * 60 * 60 * 1000;
+/// Longest time that a recording may be kept: ten years.
+pub const MAX_LONG_DURATION_MS: u64 = 3650 * MAX_DURATION_MS;
 /// Largest side of a picture.
 pub const MAX_SIDE: u32 = 8192;
 
 const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+const LONG_DURATION_UNITS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
 const SIZE_UNITS: [(&str, u64); 7] = [
     ("B", 1),
     ("kB", 1000),
@@ -42,6 +51,15 @@ pub enum QuantityError {
 pub fn parse_duration_ms(text: &str) -> Result<u64, QuantityError> {
     let value = scaled(text, &DURATION_UNITS)?;
     if value > MAX_DURATION_MS {
+        return Err(QuantityError::Range);
+    }
+    Ok(value)
+}
+
+/// Reads like [`parse_duration_ms`], and days: `7d`.
+pub fn parse_long_duration_ms(text: &str) -> Result<u64, QuantityError> {
+    let value = scaled(text, &LONG_DURATION_UNITS)?;
+    if value > MAX_LONG_DURATION_MS {
         return Err(QuantityError::Range);
     }
     Ok(value)
@@ -128,6 +146,9 @@ mod tests {
             parse_duration_ms("5 sec"),
             Err(QuantityError::Unit("sec".into()))
         );
+        assert_eq!(parse_long_duration_ms("7d"), Ok(7 * MAX_DURATION_MS));
+        assert_eq!(parse_long_duration_ms("1.5h"), Ok(5_400_000));
+        assert_eq!(parse_long_duration_ms("4000d"), Err(QuantityError::Range));
         assert_eq!(format_duration_ms(90_000), "90s");
         assert_eq!(format_duration_ms(0), "0ms");
     }

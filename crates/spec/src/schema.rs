@@ -78,6 +78,12 @@ fn parameter(param: &Param) -> Value {
         ParamKind::Resolution => {
             json!({"type": "string", "pattern": "^[0-9]+x[0-9]+$|\\{\\{", "examples": ["1280x720"]})
         }
+        ParamKind::Size { .. } => {
+            json!({"type": "string", "minLength": 1, "examples": ["64MiB", "10GiB"]})
+        }
+        ParamKind::Duration { .. } => {
+            json!({"type": "string", "minLength": 1, "examples": ["30s", "10m", "7d"]})
+        }
         ParamKind::TextList => json!({"type": "array", "items": {"type": "string"}}),
         ParamKind::Choice { options } => json!({"type": "string", "enum": options}),
         ParamKind::NumberMap { min, max } => json!({

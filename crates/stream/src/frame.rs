@@ -43,6 +43,11 @@ pub const FLAG_PAYLOAD_CRC: u8 = 1;
 
 const CRC_OFFSET: usize = 88;
 
+/// The `stream_id` of an output port, named `instance/port`.
+pub fn stream_id(name: &str) -> u32 {
+    crc32c::crc32c(name.as_bytes())
+}
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {

@@ -11,6 +11,7 @@ mod failures;
 mod local;
 mod manifests;
 mod params;
+mod recording;
 mod replicas;
 mod survival;
 mod tokens;

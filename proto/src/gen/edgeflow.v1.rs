@@ -1160,6 +1160,94 @@ pub struct LogLine {
     #[prost(string, tag = "7")]
     pub text: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TapFramesRequest {
+    #[prost(string, tag = "1")]
+    pub system: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    /// Id or name; empty: any device that runs the node.
+    #[prost(string, tag = "3")]
+    pub device: ::prost::alloc::string::String,
+    /// Empty: the node's first output.
+    #[prost(string, tag = "4")]
+    pub port: ::prost::alloc::string::String,
+    /// Send the payloads too.
+    #[prost(bool, tag = "5")]
+    pub payload: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TapFramesResponse {
+    #[prost(oneof = "tap_frames_response::Event", tags = "1, 2, 3")]
+    pub event: ::core::option::Option<tap_frames_response::Event>,
+}
+/// Nested message and enum types in `TapFramesResponse`.
+pub mod tap_frames_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Event {
+        #[prost(message, tag = "1")]
+        Opened(super::TapOpened),
+        #[prost(message, tag = "2")]
+        Frame(super::TappedFrame),
+        #[prost(message, tag = "3")]
+        Problem(super::TapProblem),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TapOpened {
+    #[prost(string, tag = "1")]
+    pub device_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub instance: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub port: ::prost::alloc::string::String,
+}
+/// Why there is no frame; frames may follow.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TapProblem {
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TappedFrame {
+    #[prost(uint32, tag = "1")]
+    pub stream_id: u32,
+    #[prost(uint32, tag = "2")]
+    pub epoch: u32,
+    #[prost(uint64, tag = "3")]
+    pub seq: u64,
+    #[prost(int64, tag = "4")]
+    pub capture_unix_ns: i64,
+    #[prost(uint32, tag = "5")]
+    pub clock_error_us: u32,
+    #[prost(uint32, tag = "6")]
+    pub ttl_ms: u32,
+    /// jpeg | h264 | rgb8 | yuyv | nv12 | tensor | bytes | json | none | other
+    #[prost(string, tag = "7")]
+    pub codec: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "8")]
+    pub width: u32,
+    #[prost(uint32, tag = "9")]
+    pub height: u32,
+    #[prost(uint32, tag = "10")]
+    pub stride: u32,
+    /// 32 hex digits.
+    #[prost(string, tag = "11")]
+    pub trace_id: ::prost::alloc::string::String,
+    /// The metadata as a JSON object; values without a JSON form are null.
+    #[prost(string, tag = "12")]
+    pub meta_json: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "13")]
+    pub payload_bytes: u32,
+    /// Empty unless asked for.
+    #[prost(bytes = "vec", tag = "14")]
+    pub payload: ::prost::alloc::vec::Vec<u8>,
+    /// When it reached the control plane, on its clock.
+    #[prost(int64, tag = "15")]
+    pub received_unix_ns: i64,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ApplyOutcome {
@@ -1840,6 +1928,32 @@ pub mod control_service_client {
                 .insert(GrpcMethod::new("edgeflow.v1.ControlService", "DeadLetters"));
             self.inner.unary(req, path, codec).await
         }
+        /// Frames of one output port, as one more realtime consumer: the newest whenever the caller has
+        /// room. The first message says what is looked at.
+        pub async fn tap_frames(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TapFramesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TapFramesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/edgeflow.v1.ControlService/TapFrames",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("edgeflow.v1.ControlService", "TapFrames"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2035,6 +2149,18 @@ pub mod control_service_server {
             tonic::Response<super::DeadLettersResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the TapFrames method.
+        type TapFramesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TapFramesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Frames of one output port, as one more realtime consumer: the newest whenever the caller has
+        /// room. The first message says what is looked at.
+        async fn tap_frames(
+            &self,
+            request: tonic::Request<super::TapFramesRequest>,
+        ) -> std::result::Result<tonic::Response<Self::TapFramesStream>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct ControlServiceServer<T> {
@@ -3061,6 +3187,52 @@ pub mod control_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/edgeflow.v1.ControlService/TapFrames" => {
+                    #[allow(non_camel_case_types)]
+                    struct TapFramesSvc<T: ControlService>(pub Arc<T>);
+                    impl<
+                        T: ControlService,
+                    > tonic::server::ServerStreamingService<super::TapFramesRequest>
+                    for TapFramesSvc<T> {
+                        type Response = super::TapFramesResponse;
+                        type ResponseStream = T::TapFramesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TapFramesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControlService>::tap_frames(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TapFramesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -42,7 +42,7 @@ fn the_list_is_for_people_and_programs() {
     assert!(table.starts_with("pattern   A test card"), "{table}");
     let json: serde_json::Value =
         serde_json::from_slice(&nodes(&["list", "-o", "json"]).stdout).unwrap();
-    assert_eq!(json.as_array().unwrap().len(), 6);
+    assert_eq!(json.as_array().unwrap().len(), 8);
     assert_eq!(json[3]["name"], "detect");
 }
 
@@ -50,7 +50,7 @@ fn the_list_is_for_people_and_programs() {
 fn an_unknown_node_is_refused_with_the_known_ones() {
     let output = nodes(&["run", "detct"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("pattern, video, motion, detect, fuse, log"));
+    assert!(stderr(&output).contains("pattern, video, motion, detect, fuse, log, record, replay"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Checks one parameter value against its entry in the catalog.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
@@ -23,7 +24,11 @@ pub struct ParamError {
 pub(crate) fn check(kind: &ParamKind, value: &Value) -> Result<(), ParamError> {
     if value.as_str().is_some_and(template::has_template) {
         return match kind {
-            ParamKind::Text | ParamKind::Model | ParamKind::Resolution => Ok(()),
+            ParamKind::Text
+            | ParamKind::Model
+            | ParamKind::Resolution
+            | ParamKind::Size { .. }
+            | ParamKind::Duration { .. } => Ok(()),
             kind => Err(wrong_type(kind, value)),
         };
     }
@@ -50,6 +55,15 @@ pub(crate) fn check(kind: &ParamKind, value: &Value) -> Result<(), ParamError> {
                 ),
             }),
         },
+        (ParamKind::Size { min, max }, Value::String(text)) => {
+            let value = quantity::parse_bytes(text);
+            in_quantity(text, value, *min..=*max, quantity::format_bytes, "64MiB")
+        }
+        (ParamKind::Duration { min_ms, max_ms }, Value::String(text)) => {
+            let value = quantity::parse_long_duration_ms(text);
+            let range = *min_ms..=*max_ms;
+            in_quantity(text, value, range, quantity::format_duration_ms, "30s")
+        }
         (ParamKind::TextList, Value::Array(items)) => {
             match items.iter().find(|item| !item.is_string()) {
                 None => Ok(()),
@@ -94,6 +108,28 @@ fn in_range<T: std::fmt::Display>(fits: bool, value: T, min: T, max: T) -> Resul
     })
 }
 
+fn in_quantity(
+    text: &str,
+    value: Result<u64, quantity::QuantityError>,
+    range: RangeInclusive<u64>,
+    format: fn(u64) -> String,
+    example: &str,
+) -> Result<(), ParamError> {
+    match value {
+        Ok(value) => in_range(
+            range.contains(&value),
+            text.to_owned(),
+            format(*range.start()),
+            format(*range.end()),
+        ),
+        Err(error) => Err(ParamError {
+            code: "invalid-value",
+            message: format!("`{text}` can't be read: {error}"),
+            hint: format!("write a number and a unit, like `{example}`"),
+        }),
+    }
+}
+
 fn not_empty(text: &str) -> Result<(), ParamError> {
     if !text.is_empty() {
         return Ok(());
@@ -135,6 +171,8 @@ fn wrong_type(kind: &ParamKind, value: &Value) -> ParamError {
         }
         (ParamKind::TextList, Value::String(text)) => format!("write a list: [{text}]"),
         (ParamKind::Resolution, _) => "write it like `640x480`".to_owned(),
+        (ParamKind::Size { .. }, _) => "write a number and a unit, like `64MiB`".to_owned(),
+        (ParamKind::Duration { .. }, _) => "write a number and a unit, like `30s`".to_owned(),
         _ => String::new(),
     };
     ParamError {
@@ -153,6 +191,8 @@ impl ParamKind {
             Self::Number { .. } => "a number",
             Self::Text => "text",
             Self::Resolution => "a picture size",
+            Self::Size { .. } => "a size in bytes",
+            Self::Duration { .. } => "a duration",
             Self::TextList => "a list of texts",
             Self::Choice { .. } => "one of its words",
             Self::NumberMap { .. } => "a map of numbers",

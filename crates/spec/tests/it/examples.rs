@@ -15,6 +15,17 @@ fn the_example_of_replicas_and_fusion_is_valid_without_a_warning() {
 }
 
 #[test]
+fn the_recording_manifests_are_valid_without_a_warning() {
+    for name in ["record.yaml", "replay.yaml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../examples/recording")
+            .join(name);
+        let parsed = parse(name, &fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(parsed.warnings, [], "{name}");
+    }
+}
+
+#[test]
 fn the_quickstart_manifests_are_valid_without_a_warning() {
     for name in ["system.yaml", "camera.yaml", "pattern.yaml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -3,6 +3,7 @@
 use std::{fmt::Write, fs, path::Path};
 
 use edgeflow_spec::catalog::{BUILTINS, ParamKind};
+use edgeflow_spec::quantity::{MAX_DURATION_MS, format_bytes, format_duration_ms};
 
 const START: &str = "see crates/spec/tests/it/reference.rs -->\n";
 const END: &str = "<!-- end -->";
@@ -73,6 +74,17 @@ fn kind(kind: &ParamKind) -> String {
         ParamKind::Number { min, max } => format!("number, {min} to {max}"),
         ParamKind::Text => "text".to_owned(),
         ParamKind::Resolution => "`WIDTHxHEIGHT`".to_owned(),
+        ParamKind::Size { min, max } => {
+            format!("size, {} to {}", format_bytes(*min), format_bytes(*max))
+        }
+        ParamKind::Duration { min_ms, max_ms } => {
+            let days = max_ms / MAX_DURATION_MS;
+            let max = match days {
+                0 => format_duration_ms(*max_ms),
+                days => format!("{days}d"),
+            };
+            format!("duration, {} to {max}", format_duration_ms(*min_ms))
+        }
         ParamKind::TextList => "list of texts".to_owned(),
         ParamKind::Choice { options } => options
             .iter()

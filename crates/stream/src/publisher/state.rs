@@ -69,7 +69,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(config: PublisherConfig, listen: &dyn Listen) -> Self {
         let mut state = Self {
-            stream_id: crc32c::crc32c(config.name.as_bytes()),
+            stream_id: crate::frame::stream_id(&config.name),
             epoch: new_epoch(),
             seq: 0,
             limits: config.limits,

@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file edgeflow/v1/control.proto.
  */
 export const file_edgeflow_v1_control: GenFile = /*@__PURE__*/
-  fileDesc("ChllZGdlZmxvdy92MS9jb250cm9sLnByb3RvEgtlZGdlZmxvdy52MSIWChRHZXRTZXJ2ZXJJbmZvUmVxdWVzdCJwChVHZXRTZXJ2ZXJJbmZvUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIWCg5jYV9maW5nZXJwcmludBgCIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAMgASgJEhcKD3N0YXJ0ZWRfdW5peF9tcxgEIAEoAyJTChJBcHBseVN5c3RlbVJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAkSDAoEZmlsZRgCIAEoCRIMCgRldGFnGAMgASgJEg8KB2RyeV9ydW4YBCABKAgiwAEKE0FwcGx5U3lzdGVtUmVzcG9uc2USKgoHb3V0Y29tZRgBIAEoDjIZLmVkZ2VmbG93LnYxLkFwcGx5T3V0Y29tZRImCghwcm9ibGVtcxgCIAMoCzIULmVkZ2VmbG93LnYxLlByb2JsZW0SHwoEcGxhbhgDIAEoCzIRLmVkZ2VmbG93LnYxLlBsYW4SIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtEg8KB2RyeV9ydW4YBSABKAgiIAoQR2V0U3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJIjgKEUdldFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbSIUChJMaXN0U3lzdGVtc1JlcXVlc3QiOwoTTGlzdFN5c3RlbXNSZXNwb25zZRIkCgdzeXN0ZW1zGAEgAygLMhMuZWRnZWZsb3cudjEuU3lzdGVtIl8KEldhdGNoU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDXVudGlsX3NldHRsZWQYAiABKAgSEAoIcmV2aXNpb24YAyABKAQSEgoKdGltZW91dF9tcxgEIAEoDSJLChNXYXRjaFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbRIPCgdzZXR0bGVkGAIgASgIIjEKE0RlbGV0ZVN5c3RlbVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJIhYKFERlbGV0ZVN5c3RlbVJlc3BvbnNlIiQKFExpc3RSZXZpc2lvbnNSZXF1ZXN0EgwKBG5hbWUYASABKAkiQQoVTGlzdFJldmlzaW9uc1Jlc3BvbnNlEigKCXJldmlzaW9ucxgBIAMoCzIVLmVkZ2VmbG93LnYxLlJldmlzaW9uIkUKFVJvbGxiYWNrU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEgwKBGV0YWcYAyABKAkilQEKEFNldFBhcmFtc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSJAoDc2V0GAMgAygLMhcuZWRnZWZsb3cudjEuUGFyYW1WYWx1ZRINCgVyZXNldBgEIAMoCRIPCgdkdXJhYmxlGAUgASgIEg8KB3dhaXRfbXMYBiABKA0SDAoEZXRhZxgHIAEoCSJDCgpQYXJhbVZhbHVlEgwKBG5hbWUYASABKAkSDgoEdGV4dBgCIAEoCUgAEg4KBGpzb24YAyABKAlIAEIHCgV2YWx1ZSKhAQoRU2V0UGFyYW1zUmVzcG9uc2USJgoIcHJvYmxlbXMYASADKAsyFC5lZGdlZmxvdy52MS5Qcm9ibGVtEiwKCG91dGNvbWVzGAIgAygLMhouZWRnZWZsb3cudjEuUGFyYW1zT3V0Y29tZRIRCgl3aXRoZHJhd24YAyABKAgSIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtIoYBCg1QYXJhbXNPdXRjb21lEhAKCGluc3RhbmNlGAEgASgJEhMKC2RldmljZV9uYW1lGAIgASgJEi0KCHByb2dyZXNzGAMgASgOMhsuZWRnZWZsb3cudjEuUGFyYW1zUHJvZ3Jlc3MSDwoHbWVzc2FnZRgEIAEoCRIOCgZvbmxpbmUYBSABKAgiIgoQR2V0RGV2aWNlUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiOAoRR2V0RGV2aWNlUmVzcG9uc2USIwoGZGV2aWNlGAEgASgLMhMuZWRnZWZsb3cudjEuRGV2aWNlIiYKEkxpc3REZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSI7ChNMaXN0RGV2aWNlc1Jlc3BvbnNlEiQKB2RldmljZXMYASADKAsyEy5lZGdlZmxvdy52MS5EZXZpY2UiJwoTV2F0Y2hEZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSKfAQoWU2V0RGV2aWNlTGFiZWxzUmVxdWVzdBIOCgZkZXZpY2UYASABKAkSOQoDc2V0GAIgAygLMiwuZWRnZWZsb3cudjEuU2V0RGV2aWNlTGFiZWxzUmVxdWVzdC5TZXRFbnRyeRIOCgZyZW1vdmUYAyADKAkaKgoIU2V0RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIlChNEZWxldGVEZXZpY2VSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCSIWChREZWxldGVEZXZpY2VSZXNwb25zZSImChRHZXREZXZpY2VMb2FkUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiQQoVR2V0RGV2aWNlTG9hZFJlc3BvbnNlEigKB3NhbXBsZXMYASADKAsyFy5lZGdlZmxvdy52MS5EZXZpY2VMb2FkIsQBCgVUb2tlbhIKCgJpZBgBIAEoCRIXCg9jcmVhdGVkX3VuaXhfbXMYAiABKAMSFwoPZXhwaXJlc191bml4X21zGAMgASgDEgwKBHVzZXMYBCABKA0SEAoIbWF4X3VzZXMYBSABKA0SLgoGbGFiZWxzGAYgAygLMh4uZWRnZWZsb3cudjEuVG9rZW4uTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKnAQoSQ3JlYXRlVG9rZW5SZXF1ZXN0EhMKC3R0bF9zZWNvbmRzGAEgASgNEhAKCG1heF91c2VzGAIgASgNEjsKBmxhYmVscxgDIAMoCzIrLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KE0NyZWF0ZVRva2VuUmVzcG9uc2USIQoFdG9rZW4YASABKAsyEi5lZGdlZmxvdy52MS5Ub2tlbhIOCgZzZWNyZXQYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCSITChFMaXN0VG9rZW5zUmVxdWVzdCI4ChJMaXN0VG9rZW5zUmVzcG9uc2USIgoGdG9rZW5zGAEgAygLMhIuZWRnZWZsb3cudjEuVG9rZW4iIAoSRGVsZXRlVG9rZW5SZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVRva2VuUmVzcG9uc2UiwwEKBUV2ZW50EgoKAmlkGAEgASgEEhIKCmF0X3VuaXhfbXMYAiABKAMSEAoIc2V2ZXJpdHkYAyABKAkSDgoGcmVhc29uGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDgoGc3lzdGVtGAYgASgJEgwKBG5vZGUYByABKAkSEAoIaW5zdGFuY2UYCCABKAkSEQoJZGV2aWNlX2lkGAkgASgJEhMKC2RldmljZV9uYW1lGAogASgJEg8KB2RldGFpbHMYCyADKAkiaQoSV2F0Y2hFdmVudHNSZXF1ZXN0Eg4KBnN5c3RlbRgBIAEoCRIOCgZkZXZpY2UYAiABKAkSDAoEdGFpbBgDIAEoDRIVCg1zaW5jZV91bml4X21zGAQgASgDEg4KBmZvbGxvdxgFIAEoCCKCAQoLTG9nc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSDgoGZGV2aWNlGAMgASgJEhAKCGluc3RhbmNlGAQgASgJEgwKBHRhaWwYBSABKA0SFQoNc2luY2VfdW5peF9tcxgGIAEoAxIOCgZmb2xsb3cYByABKAgigAEKB0xvZ0xpbmUSEgoKYXRfdW5peF9tcxgBIAEoAxIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIQCghpbnN0YW5jZRgEIAEoCRITCgtkZXZpY2VfbmFtZRgFIAEoCRIOCgZzdHJlYW0YBiABKAkSDAoEdGV4dBgHIAEoCSqcAQoMQXBwbHlPdXRjb21lEh0KGUFQUExZX09VVENPTUVfVU5TUEVDSUZJRUQQABIZChVBUFBMWV9PVVRDT01FX0NSRUFURUQQARIZChVBUFBMWV9PVVRDT01FX1VQREFURUQQAhIbChdBUFBMWV9PVVRDT01FX1VOQ0hBTkdFRBADEhoKFkFQUExZX09VVENPTUVfUkVKRUNURUQQBCqIAQoOUGFyYW1zUHJvZ3Jlc3MSHwobUEFSQU1TX1BST0dSRVNTX1VOU1BFQ0lGSUVEEAASGwoXUEFSQU1TX1BST0dSRVNTX0FQUExJRUQQARIbChdQQVJBTVNfUFJPR1JFU1NfUEVORElORxACEhsKF1BBUkFNU19QUk9HUkVTU19SRUZVU0VEEAMy6QwKDkNvbnRyb2xTZXJ2aWNlElYKDUdldFNlcnZlckluZm8SIS5lZGdlZmxvdy52MS5HZXRTZXJ2ZXJJbmZvUmVxdWVzdBoiLmVkZ2VmbG93LnYxLkdldFNlcnZlckluZm9SZXNwb25zZRJQCgtBcHBseVN5c3RlbRIfLmVkZ2VmbG93LnYxLkFwcGx5U3lzdGVtUmVxdWVzdBogLmVkZ2VmbG93LnYxLkFwcGx5U3lzdGVtUmVzcG9uc2USSgoJR2V0U3lzdGVtEh0uZWRnZWZsb3cudjEuR2V0U3lzdGVtUmVxdWVzdBoeLmVkZ2VmbG93LnYxLkdldFN5c3RlbVJlc3BvbnNlElAKC0xpc3RTeXN0ZW1zEh8uZWRnZWZsb3cudjEuTGlzdFN5c3RlbXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdFN5c3RlbXNSZXNwb25zZRJSCgtXYXRjaFN5c3RlbRIfLmVkZ2VmbG93LnYxLldhdGNoU3lzdGVtUmVxdWVzdBogLmVkZ2VmbG93LnYxLldhdGNoU3lzdGVtUmVzcG9uc2UwARJTCgxEZWxldGVTeXN0ZW0SIC5lZGdlZmxvdy52MS5EZWxldGVTeXN0ZW1SZXF1ZXN0GiEuZWRnZWZsb3cudjEuRGVsZXRlU3lzdGVtUmVzcG9uc2USVgoNTGlzdFJldmlzaW9ucxIhLmVkZ2VmbG93LnYxLkxpc3RSZXZpc2lvbnNSZXF1ZXN0GiIuZWRnZWZsb3cudjEuTGlzdFJldmlzaW9uc1Jlc3BvbnNlElYKDlJvbGxiYWNrU3lzdGVtEiIuZWRnZWZsb3cudjEuUm9sbGJhY2tTeXN0ZW1SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQXBwbHlTeXN0ZW1SZXNwb25zZRJKCglTZXRQYXJhbXMSHS5lZGdlZmxvdy52MS5TZXRQYXJhbXNSZXF1ZXN0Gh4uZWRnZWZsb3cudjEuU2V0UGFyYW1zUmVzcG9uc2USSgoJR2V0RGV2aWNlEh0uZWRnZWZsb3cudjEuR2V0RGV2aWNlUmVxdWVzdBoeLmVkZ2VmbG93LnYxLkdldERldmljZVJlc3BvbnNlElAKC0xpc3REZXZpY2VzEh8uZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXNwb25zZRJUCgxXYXRjaERldmljZXMSIC5lZGdlZmxvdy52MS5XYXRjaERldmljZXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXNwb25zZTABElYKD1NldERldmljZUxhYmVscxIjLmVkZ2VmbG93LnYxLlNldERldmljZUxhYmVsc1JlcXVlc3QaHi5lZGdlZmxvdy52MS5HZXREZXZpY2VSZXNwb25zZRJTCgxEZWxldGVEZXZpY2USIC5lZGdlZmxvdy52MS5EZWxldGVEZXZpY2VSZXF1ZXN0GiEuZWRnZWZsb3cudjEuRGVsZXRlRGV2aWNlUmVzcG9uc2USVgoNR2V0RGV2aWNlTG9hZBIhLmVkZ2VmbG93LnYxLkdldERldmljZUxvYWRSZXF1ZXN0GiIuZWRnZWZsb3cudjEuR2V0RGV2aWNlTG9hZFJlc3BvbnNlElAKC0NyZWF0ZVRva2VuEh8uZWRnZWZsb3cudjEuQ3JlYXRlVG9rZW5SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQ3JlYXRlVG9rZW5SZXNwb25zZRJNCgpMaXN0VG9rZW5zEh4uZWRnZWZsb3cudjEuTGlzdFRva2Vuc1JlcXVlc3QaHy5lZGdlZmxvdy52MS5MaXN0VG9rZW5zUmVzcG9uc2USUAoLRGVsZXRlVG9rZW4SHy5lZGdlZmxvdy52MS5EZWxldGVUb2tlblJlcXVlc3QaIC5lZGdlZmxvdy52MS5EZWxldGVUb2tlblJlc3BvbnNlEkQKC1dhdGNoRXZlbnRzEh8uZWRnZWZsb3cudjEuV2F0Y2hFdmVudHNSZXF1ZXN0GhIuZWRnZWZsb3cudjEuRXZlbnQwARI4CgRMb2dzEhguZWRnZWZsb3cudjEuTG9nc1JlcXVlc3QaFC5lZGdlZmxvdy52MS5Mb2dMaW5lMAFiBnByb3RvMw", [file_edgeflow_v1_device, file_edgeflow_v1_status, file_edgeflow_v1_system]);
+  fileDesc("ChllZGdlZmxvdy92MS9jb250cm9sLnByb3RvEgtlZGdlZmxvdy52MSIWChRHZXRTZXJ2ZXJJbmZvUmVxdWVzdCJwChVHZXRTZXJ2ZXJJbmZvUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIWCg5jYV9maW5nZXJwcmludBgCIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAMgASgJEhcKD3N0YXJ0ZWRfdW5peF9tcxgEIAEoAyJTChJBcHBseVN5c3RlbVJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAkSDAoEZmlsZRgCIAEoCRIMCgRldGFnGAMgASgJEg8KB2RyeV9ydW4YBCABKAgiwAEKE0FwcGx5U3lzdGVtUmVzcG9uc2USKgoHb3V0Y29tZRgBIAEoDjIZLmVkZ2VmbG93LnYxLkFwcGx5T3V0Y29tZRImCghwcm9ibGVtcxgCIAMoCzIULmVkZ2VmbG93LnYxLlByb2JsZW0SHwoEcGxhbhgDIAEoCzIRLmVkZ2VmbG93LnYxLlBsYW4SIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtEg8KB2RyeV9ydW4YBSABKAgiIAoQR2V0U3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJIjgKEUdldFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbSIUChJMaXN0U3lzdGVtc1JlcXVlc3QiOwoTTGlzdFN5c3RlbXNSZXNwb25zZRIkCgdzeXN0ZW1zGAEgAygLMhMuZWRnZWZsb3cudjEuU3lzdGVtIl8KEldhdGNoU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDXVudGlsX3NldHRsZWQYAiABKAgSEAoIcmV2aXNpb24YAyABKAQSEgoKdGltZW91dF9tcxgEIAEoDSJLChNXYXRjaFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbRIPCgdzZXR0bGVkGAIgASgIIjEKE0RlbGV0ZVN5c3RlbVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJIhYKFERlbGV0ZVN5c3RlbVJlc3BvbnNlIiQKFExpc3RSZXZpc2lvbnNSZXF1ZXN0EgwKBG5hbWUYASABKAkiQQoVTGlzdFJldmlzaW9uc1Jlc3BvbnNlEigKCXJldmlzaW9ucxgBIAMoCzIVLmVkZ2VmbG93LnYxLlJldmlzaW9uIkUKFVJvbGxiYWNrU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEgwKBGV0YWcYAyABKAkilQEKEFNldFBhcmFtc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSJAoDc2V0GAMgAygLMhcuZWRnZWZsb3cudjEuUGFyYW1WYWx1ZRINCgVyZXNldBgEIAMoCRIPCgdkdXJhYmxlGAUgASgIEg8KB3dhaXRfbXMYBiABKA0SDAoEZXRhZxgHIAEoCSJDCgpQYXJhbVZhbHVlEgwKBG5hbWUYASABKAkSDgoEdGV4dBgCIAEoCUgAEg4KBGpzb24YAyABKAlIAEIHCgV2YWx1ZSKhAQoRU2V0UGFyYW1zUmVzcG9uc2USJgoIcHJvYmxlbXMYASADKAsyFC5lZGdlZmxvdy52MS5Qcm9ibGVtEiwKCG91dGNvbWVzGAIgAygLMhouZWRnZWZsb3cudjEuUGFyYW1zT3V0Y29tZRIRCgl3aXRoZHJhd24YAyABKAgSIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtIoYBCg1QYXJhbXNPdXRjb21lEhAKCGluc3RhbmNlGAEgASgJEhMKC2RldmljZV9uYW1lGAIgASgJEi0KCHByb2dyZXNzGAMgASgOMhsuZWRnZWZsb3cudjEuUGFyYW1zUHJvZ3Jlc3MSDwoHbWVzc2FnZRgEIAEoCRIOCgZvbmxpbmUYBSABKAgiIgoQR2V0RGV2aWNlUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiOAoRR2V0RGV2aWNlUmVzcG9uc2USIwoGZGV2aWNlGAEgASgLMhMuZWRnZWZsb3cudjEuRGV2aWNlIiYKEkxpc3REZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSI7ChNMaXN0RGV2aWNlc1Jlc3BvbnNlEiQKB2RldmljZXMYASADKAsyEy5lZGdlZmxvdy52MS5EZXZpY2UiJwoTV2F0Y2hEZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSKfAQoWU2V0RGV2aWNlTGFiZWxzUmVxdWVzdBIOCgZkZXZpY2UYASABKAkSOQoDc2V0GAIgAygLMiwuZWRnZWZsb3cudjEuU2V0RGV2aWNlTGFiZWxzUmVxdWVzdC5TZXRFbnRyeRIOCgZyZW1vdmUYAyADKAkaKgoIU2V0RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIlChNEZWxldGVEZXZpY2VSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCSIWChREZWxldGVEZXZpY2VSZXNwb25zZSImChRHZXREZXZpY2VMb2FkUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiQQoVR2V0RGV2aWNlTG9hZFJlc3BvbnNlEigKB3NhbXBsZXMYASADKAsyFy5lZGdlZmxvdy52MS5EZXZpY2VMb2FkIsQBCgVUb2tlbhIKCgJpZBgBIAEoCRIXCg9jcmVhdGVkX3VuaXhfbXMYAiABKAMSFwoPZXhwaXJlc191bml4X21zGAMgASgDEgwKBHVzZXMYBCABKA0SEAoIbWF4X3VzZXMYBSABKA0SLgoGbGFiZWxzGAYgAygLMh4uZWRnZWZsb3cudjEuVG9rZW4uTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKnAQoSQ3JlYXRlVG9rZW5SZXF1ZXN0EhMKC3R0bF9zZWNvbmRzGAEgASgNEhAKCG1heF91c2VzGAIgASgNEjsKBmxhYmVscxgDIAMoCzIrLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KE0NyZWF0ZVRva2VuUmVzcG9uc2USIQoFdG9rZW4YASABKAsyEi5lZGdlZmxvdy52MS5Ub2tlbhIOCgZzZWNyZXQYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCSITChFMaXN0VG9rZW5zUmVxdWVzdCI4ChJMaXN0VG9rZW5zUmVzcG9uc2USIgoGdG9rZW5zGAEgAygLMhIuZWRnZWZsb3cudjEuVG9rZW4iIAoSRGVsZXRlVG9rZW5SZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVRva2VuUmVzcG9uc2UiwwEKBUV2ZW50EgoKAmlkGAEgASgEEhIKCmF0X3VuaXhfbXMYAiABKAMSEAoIc2V2ZXJpdHkYAyABKAkSDgoGcmVhc29uGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDgoGc3lzdGVtGAYgASgJEgwKBG5vZGUYByABKAkSEAoIaW5zdGFuY2UYCCABKAkSEQoJZGV2aWNlX2lkGAkgASgJEhMKC2RldmljZV9uYW1lGAogASgJEg8KB2RldGFpbHMYCyADKAkiaQoSV2F0Y2hFdmVudHNSZXF1ZXN0Eg4KBnN5c3RlbRgBIAEoCRIOCgZkZXZpY2UYAiABKAkSDAoEdGFpbBgDIAEoDRIVCg1zaW5jZV91bml4X21zGAQgASgDEg4KBmZvbGxvdxgFIAEoCCKCAQoLTG9nc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSDgoGZGV2aWNlGAMgASgJEhAKCGluc3RhbmNlGAQgASgJEgwKBHRhaWwYBSABKA0SFQoNc2luY2VfdW5peF9tcxgGIAEoAxIOCgZmb2xsb3cYByABKAgigAEKB0xvZ0xpbmUSEgoKYXRfdW5peF9tcxgBIAEoAxIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIQCghpbnN0YW5jZRgEIAEoCRITCgtkZXZpY2VfbmFtZRgFIAEoCRIOCgZzdHJlYW0YBiABKAkSDAoEdGV4dBgHIAEoCSJfChBUYXBGcmFtZXNSZXF1ZXN0Eg4KBnN5c3RlbRgBIAEoCRIMCgRub2RlGAIgASgJEg4KBmRldmljZRgDIAEoCRIMCgRwb3J0GAQgASgJEg8KB3BheWxvYWQYBSABKAginQEKEVRhcEZyYW1lc1Jlc3BvbnNlEigKBm9wZW5lZBgBIAEoCzIWLmVkZ2VmbG93LnYxLlRhcE9wZW5lZEgAEikKBWZyYW1lGAIgASgLMhguZWRnZWZsb3cudjEuVGFwcGVkRnJhbWVIABIqCgdwcm9ibGVtGAMgASgLMhcuZWRnZWZsb3cudjEuVGFwUHJvYmxlbUgAQgcKBWV2ZW50IkAKCVRhcE9wZW5lZBITCgtkZXZpY2VfbmFtZRgBIAEoCRIQCghpbnN0YW5jZRgCIAEoCRIMCgRwb3J0GAMgASgJIi0KClRhcFByb2JsZW0SDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiogIKC1RhcHBlZEZyYW1lEhEKCXN0cmVhbV9pZBgBIAEoDRINCgVlcG9jaBgCIAEoDRILCgNzZXEYAyABKAQSFwoPY2FwdHVyZV91bml4X25zGAQgASgDEhYKDmNsb2NrX2Vycm9yX3VzGAUgASgNEg4KBnR0bF9tcxgGIAEoDRINCgVjb2RlYxgHIAEoCRINCgV3aWR0aBgIIAEoDRIOCgZoZWlnaHQYCSABKA0SDgoGc3RyaWRlGAogASgNEhAKCHRyYWNlX2lkGAsgASgJEhEKCW1ldGFfanNvbhgMIAEoCRIVCg1wYXlsb2FkX2J5dGVzGA0gASgNEg8KB3BheWxvYWQYDiABKAwSGAoQcmVjZWl2ZWRfdW5peF9ucxgPIAEoAyqcAQoMQXBwbHlPdXRjb21lEh0KGUFQUExZX09VVENPTUVfVU5TUEVDSUZJRUQQABIZChVBUFBMWV9PVVRDT01FX0NSRUFURUQQARIZChVBUFBMWV9PVVRDT01FX1VQREFURUQQAhIbChdBUFBMWV9PVVRDT01FX1VOQ0hBTkdFRBADEhoKFkFQUExZX09VVENPTUVfUkVKRUNURUQQBCqIAQoOUGFyYW1zUHJvZ3Jlc3MSHwobUEFSQU1TX1BST0dSRVNTX1VOU1BFQ0lGSUVEEAASGwoXUEFSQU1TX1BST0dSRVNTX0FQUExJRUQQARIbChdQQVJBTVNfUFJPR1JFU1NfUEVORElORxACEhsKF1BBUkFNU19QUk9HUkVTU19SRUZVU0VEEAMytw0KDkNvbnRyb2xTZXJ2aWNlElYKDUdldFNlcnZlckluZm8SIS5lZGdlZmxvdy52MS5HZXRTZXJ2ZXJJbmZvUmVxdWVzdBoiLmVkZ2VmbG93LnYxLkdldFNlcnZlckluZm9SZXNwb25zZRJQCgtBcHBseVN5c3RlbRIfLmVkZ2VmbG93LnYxLkFwcGx5U3lzdGVtUmVxdWVzdBogLmVkZ2VmbG93LnYxLkFwcGx5U3lzdGVtUmVzcG9uc2USSgoJR2V0U3lzdGVtEh0uZWRnZWZsb3cudjEuR2V0U3lzdGVtUmVxdWVzdBoeLmVkZ2VmbG93LnYxLkdldFN5c3RlbVJlc3BvbnNlElAKC0xpc3RTeXN0ZW1zEh8uZWRnZWZsb3cudjEuTGlzdFN5c3RlbXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdFN5c3RlbXNSZXNwb25zZRJSCgtXYXRjaFN5c3RlbRIfLmVkZ2VmbG93LnYxLldhdGNoU3lzdGVtUmVxdWVzdBogLmVkZ2VmbG93LnYxLldhdGNoU3lzdGVtUmVzcG9uc2UwARJTCgxEZWxldGVTeXN0ZW0SIC5lZGdlZmxvdy52MS5EZWxldGVTeXN0ZW1SZXF1ZXN0GiEuZWRnZWZsb3cudjEuRGVsZXRlU3lzdGVtUmVzcG9uc2USVgoNTGlzdFJldmlzaW9ucxIhLmVkZ2VmbG93LnYxLkxpc3RSZXZpc2lvbnNSZXF1ZXN0GiIuZWRnZWZsb3cudjEuTGlzdFJldmlzaW9uc1Jlc3BvbnNlElYKDlJvbGxiYWNrU3lzdGVtEiIuZWRnZWZsb3cudjEuUm9sbGJhY2tTeXN0ZW1SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQXBwbHlTeXN0ZW1SZXNwb25zZRJKCglTZXRQYXJhbXMSHS5lZGdlZmxvdy52MS5TZXRQYXJhbXNSZXF1ZXN0Gh4uZWRnZWZsb3cudjEuU2V0UGFyYW1zUmVzcG9uc2USSgoJR2V0RGV2aWNlEh0uZWRnZWZsb3cudjEuR2V0RGV2aWNlUmVxdWVzdBoeLmVkZ2VmbG93LnYxLkdldERldmljZVJlc3BvbnNlElAKC0xpc3REZXZpY2VzEh8uZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXNwb25zZRJUCgxXYXRjaERldmljZXMSIC5lZGdlZmxvdy52MS5XYXRjaERldmljZXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXNwb25zZTABElYKD1NldERldmljZUxhYmVscxIjLmVkZ2VmbG93LnYxLlNldERldmljZUxhYmVsc1JlcXVlc3QaHi5lZGdlZmxvdy52MS5HZXREZXZpY2VSZXNwb25zZRJTCgxEZWxldGVEZXZpY2USIC5lZGdlZmxvdy52MS5EZWxldGVEZXZpY2VSZXF1ZXN0GiEuZWRnZWZsb3cudjEuRGVsZXRlRGV2aWNlUmVzcG9uc2USVgoNR2V0RGV2aWNlTG9hZBIhLmVkZ2VmbG93LnYxLkdldERldmljZUxvYWRSZXF1ZXN0GiIuZWRnZWZsb3cudjEuR2V0RGV2aWNlTG9hZFJlc3BvbnNlElAKC0NyZWF0ZVRva2VuEh8uZWRnZWZsb3cudjEuQ3JlYXRlVG9rZW5SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQ3JlYXRlVG9rZW5SZXNwb25zZRJNCgpMaXN0VG9rZW5zEh4uZWRnZWZsb3cudjEuTGlzdFRva2Vuc1JlcXVlc3QaHy5lZGdlZmxvdy52MS5MaXN0VG9rZW5zUmVzcG9uc2USUAoLRGVsZXRlVG9rZW4SHy5lZGdlZmxvdy52MS5EZWxldGVUb2tlblJlcXVlc3QaIC5lZGdlZmxvdy52MS5EZWxldGVUb2tlblJlc3BvbnNlEkQKC1dhdGNoRXZlbnRzEh8uZWRnZWZsb3cudjEuV2F0Y2hFdmVudHNSZXF1ZXN0GhIuZWRnZWZsb3cudjEuRXZlbnQwARI4CgRMb2dzEhguZWRnZWZsb3cudjEuTG9nc1JlcXVlc3QaFC5lZGdlZmxvdy52MS5Mb2dMaW5lMAESTAoJVGFwRnJhbWVzEh0uZWRnZWZsb3cudjEuVGFwRnJhbWVzUmVxdWVzdBoeLmVkZ2VmbG93LnYxLlRhcEZyYW1lc1Jlc3BvbnNlMAFiBnByb3RvMw", [file_edgeflow_v1_device, file_edgeflow_v1_status, file_edgeflow_v1_system]);
 
 /**
  * @generated from message edgeflow.v1.GetServerInfoRequest
@@ -1090,6 +1090,232 @@ export const LogLineSchema: GenMessage<LogLine> = /*@__PURE__*/
   messageDesc(file_edgeflow_v1_control, 39);
 
 /**
+ * @generated from message edgeflow.v1.TapFramesRequest
+ */
+export type TapFramesRequest = Message<"edgeflow.v1.TapFramesRequest"> & {
+  /**
+   * @generated from field: string system = 1;
+   */
+  system: string;
+
+  /**
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * Id or name; empty: any device that runs the node.
+   *
+   * @generated from field: string device = 3;
+   */
+  device: string;
+
+  /**
+   * Empty: the node's first output.
+   *
+   * @generated from field: string port = 4;
+   */
+  port: string;
+
+  /**
+   * Send the payloads too.
+   *
+   * @generated from field: bool payload = 5;
+   */
+  payload: boolean;
+};
+
+/**
+ * Describes the message edgeflow.v1.TapFramesRequest.
+ * Use `create(TapFramesRequestSchema)` to create a new message.
+ */
+export const TapFramesRequestSchema: GenMessage<TapFramesRequest> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 40);
+
+/**
+ * @generated from message edgeflow.v1.TapFramesResponse
+ */
+export type TapFramesResponse = Message<"edgeflow.v1.TapFramesResponse"> & {
+  /**
+   * @generated from oneof edgeflow.v1.TapFramesResponse.event
+   */
+  event: {
+    /**
+     * @generated from field: edgeflow.v1.TapOpened opened = 1;
+     */
+    value: TapOpened;
+    case: "opened";
+  } | {
+    /**
+     * @generated from field: edgeflow.v1.TappedFrame frame = 2;
+     */
+    value: TappedFrame;
+    case: "frame";
+  } | {
+    /**
+     * @generated from field: edgeflow.v1.TapProblem problem = 3;
+     */
+    value: TapProblem;
+    case: "problem";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message edgeflow.v1.TapFramesResponse.
+ * Use `create(TapFramesResponseSchema)` to create a new message.
+ */
+export const TapFramesResponseSchema: GenMessage<TapFramesResponse> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 41);
+
+/**
+ * @generated from message edgeflow.v1.TapOpened
+ */
+export type TapOpened = Message<"edgeflow.v1.TapOpened"> & {
+  /**
+   * @generated from field: string device_name = 1;
+   */
+  deviceName: string;
+
+  /**
+   * @generated from field: string instance = 2;
+   */
+  instance: string;
+
+  /**
+   * @generated from field: string port = 3;
+   */
+  port: string;
+};
+
+/**
+ * Describes the message edgeflow.v1.TapOpened.
+ * Use `create(TapOpenedSchema)` to create a new message.
+ */
+export const TapOpenedSchema: GenMessage<TapOpened> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 42);
+
+/**
+ * Why there is no frame; frames may follow.
+ *
+ * @generated from message edgeflow.v1.TapProblem
+ */
+export type TapProblem = Message<"edgeflow.v1.TapProblem"> & {
+  /**
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: string message = 2;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message edgeflow.v1.TapProblem.
+ * Use `create(TapProblemSchema)` to create a new message.
+ */
+export const TapProblemSchema: GenMessage<TapProblem> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 43);
+
+/**
+ * @generated from message edgeflow.v1.TappedFrame
+ */
+export type TappedFrame = Message<"edgeflow.v1.TappedFrame"> & {
+  /**
+   * @generated from field: uint32 stream_id = 1;
+   */
+  streamId: number;
+
+  /**
+   * @generated from field: uint32 epoch = 2;
+   */
+  epoch: number;
+
+  /**
+   * @generated from field: uint64 seq = 3;
+   */
+  seq: bigint;
+
+  /**
+   * @generated from field: int64 capture_unix_ns = 4;
+   */
+  captureUnixNs: bigint;
+
+  /**
+   * @generated from field: uint32 clock_error_us = 5;
+   */
+  clockErrorUs: number;
+
+  /**
+   * @generated from field: uint32 ttl_ms = 6;
+   */
+  ttlMs: number;
+
+  /**
+   * jpeg | h264 | rgb8 | yuyv | nv12 | tensor | bytes | json | none | other
+   *
+   * @generated from field: string codec = 7;
+   */
+  codec: string;
+
+  /**
+   * @generated from field: uint32 width = 8;
+   */
+  width: number;
+
+  /**
+   * @generated from field: uint32 height = 9;
+   */
+  height: number;
+
+  /**
+   * @generated from field: uint32 stride = 10;
+   */
+  stride: number;
+
+  /**
+   * 32 hex digits.
+   *
+   * @generated from field: string trace_id = 11;
+   */
+  traceId: string;
+
+  /**
+   * The metadata as a JSON object; values without a JSON form are null.
+   *
+   * @generated from field: string meta_json = 12;
+   */
+  metaJson: string;
+
+  /**
+   * @generated from field: uint32 payload_bytes = 13;
+   */
+  payloadBytes: number;
+
+  /**
+   * Empty unless asked for.
+   *
+   * @generated from field: bytes payload = 14;
+   */
+  payload: Uint8Array;
+
+  /**
+   * When it reached the control plane, on its clock.
+   *
+   * @generated from field: int64 received_unix_ns = 15;
+   */
+  receivedUnixNs: bigint;
+};
+
+/**
+ * Describes the message edgeflow.v1.TappedFrame.
+ * Use `create(TappedFrameSchema)` to create a new message.
+ */
+export const TappedFrameSchema: GenMessage<TappedFrame> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 44);
+
+/**
  * @generated from enum edgeflow.v1.ApplyOutcome
  */
 export enum ApplyOutcome {
@@ -1346,6 +1572,17 @@ export const ControlService: GenService<{
     methodKind: "server_streaming";
     input: typeof LogsRequestSchema;
     output: typeof LogLineSchema;
+  },
+  /**
+   * Frames of one output port, as one more realtime consumer: the newest whenever the caller has
+   * room. The first message says what is looked at.
+   *
+   * @generated from rpc edgeflow.v1.ControlService.TapFrames
+   */
+  tapFrames: {
+    methodKind: "server_streaming";
+    input: typeof TapFramesRequestSchema;
+    output: typeof TapFramesResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_edgeflow_v1_control, 0);
