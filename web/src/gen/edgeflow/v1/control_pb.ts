@@ -9,7 +9,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Device } from "./device_pb";
 import { file_edgeflow_v1_device } from "./device_pb";
-import type { DeviceLoad } from "./status_pb";
+import type { DeadLetter, DeadLettersAsk, DeviceLoad } from "./status_pb";
 import { file_edgeflow_v1_status } from "./status_pb";
 import type { Plan, Problem, Revision, System } from "./system_pb";
 import { file_edgeflow_v1_system } from "./system_pb";
@@ -19,7 +19,74 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file edgeflow/v1/control.proto.
  */
 export const file_edgeflow_v1_control: GenFile = /*@__PURE__*/
-  fileDesc("ChllZGdlZmxvdy92MS9jb250cm9sLnByb3RvEgtlZGdlZmxvdy52MSIWChRHZXRTZXJ2ZXJJbmZvUmVxdWVzdCJwChVHZXRTZXJ2ZXJJbmZvUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIWCg5jYV9maW5nZXJwcmludBgCIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAMgASgJEhcKD3N0YXJ0ZWRfdW5peF9tcxgEIAEoAyJTChJBcHBseVN5c3RlbVJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAkSDAoEZmlsZRgCIAEoCRIMCgRldGFnGAMgASgJEg8KB2RyeV9ydW4YBCABKAgiwAEKE0FwcGx5U3lzdGVtUmVzcG9uc2USKgoHb3V0Y29tZRgBIAEoDjIZLmVkZ2VmbG93LnYxLkFwcGx5T3V0Y29tZRImCghwcm9ibGVtcxgCIAMoCzIULmVkZ2VmbG93LnYxLlByb2JsZW0SHwoEcGxhbhgDIAEoCzIRLmVkZ2VmbG93LnYxLlBsYW4SIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtEg8KB2RyeV9ydW4YBSABKAgiIAoQR2V0U3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJIjgKEUdldFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbSIUChJMaXN0U3lzdGVtc1JlcXVlc3QiOwoTTGlzdFN5c3RlbXNSZXNwb25zZRIkCgdzeXN0ZW1zGAEgAygLMhMuZWRnZWZsb3cudjEuU3lzdGVtIl8KEldhdGNoU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDXVudGlsX3NldHRsZWQYAiABKAgSEAoIcmV2aXNpb24YAyABKAQSEgoKdGltZW91dF9tcxgEIAEoDSJLChNXYXRjaFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbRIPCgdzZXR0bGVkGAIgASgIIjEKE0RlbGV0ZVN5c3RlbVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJIhYKFERlbGV0ZVN5c3RlbVJlc3BvbnNlIiQKFExpc3RSZXZpc2lvbnNSZXF1ZXN0EgwKBG5hbWUYASABKAkiQQoVTGlzdFJldmlzaW9uc1Jlc3BvbnNlEigKCXJldmlzaW9ucxgBIAMoCzIVLmVkZ2VmbG93LnYxLlJldmlzaW9uIkUKFVJvbGxiYWNrU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEgwKBGV0YWcYAyABKAkilQEKEFNldFBhcmFtc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSJAoDc2V0GAMgAygLMhcuZWRnZWZsb3cudjEuUGFyYW1WYWx1ZRINCgVyZXNldBgEIAMoCRIPCgdkdXJhYmxlGAUgASgIEg8KB3dhaXRfbXMYBiABKA0SDAoEZXRhZxgHIAEoCSJDCgpQYXJhbVZhbHVlEgwKBG5hbWUYASABKAkSDgoEdGV4dBgCIAEoCUgAEg4KBGpzb24YAyABKAlIAEIHCgV2YWx1ZSKhAQoRU2V0UGFyYW1zUmVzcG9uc2USJgoIcHJvYmxlbXMYASADKAsyFC5lZGdlZmxvdy52MS5Qcm9ibGVtEiwKCG91dGNvbWVzGAIgAygLMhouZWRnZWZsb3cudjEuUGFyYW1zT3V0Y29tZRIRCgl3aXRoZHJhd24YAyABKAgSIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtIoYBCg1QYXJhbXNPdXRjb21lEhAKCGluc3RhbmNlGAEgASgJEhMKC2RldmljZV9uYW1lGAIgASgJEi0KCHByb2dyZXNzGAMgASgOMhsuZWRnZWZsb3cudjEuUGFyYW1zUHJvZ3Jlc3MSDwoHbWVzc2FnZRgEIAEoCRIOCgZvbmxpbmUYBSABKAgiIgoQR2V0RGV2aWNlUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiOAoRR2V0RGV2aWNlUmVzcG9uc2USIwoGZGV2aWNlGAEgASgLMhMuZWRnZWZsb3cudjEuRGV2aWNlIiYKEkxpc3REZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSI7ChNMaXN0RGV2aWNlc1Jlc3BvbnNlEiQKB2RldmljZXMYASADKAsyEy5lZGdlZmxvdy52MS5EZXZpY2UiJwoTV2F0Y2hEZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSKfAQoWU2V0RGV2aWNlTGFiZWxzUmVxdWVzdBIOCgZkZXZpY2UYASABKAkSOQoDc2V0GAIgAygLMiwuZWRnZWZsb3cudjEuU2V0RGV2aWNlTGFiZWxzUmVxdWVzdC5TZXRFbnRyeRIOCgZyZW1vdmUYAyADKAkaKgoIU2V0RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIlChNEZWxldGVEZXZpY2VSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCSIWChREZWxldGVEZXZpY2VSZXNwb25zZSImChRHZXREZXZpY2VMb2FkUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiQQoVR2V0RGV2aWNlTG9hZFJlc3BvbnNlEigKB3NhbXBsZXMYASADKAsyFy5lZGdlZmxvdy52MS5EZXZpY2VMb2FkIsQBCgVUb2tlbhIKCgJpZBgBIAEoCRIXCg9jcmVhdGVkX3VuaXhfbXMYAiABKAMSFwoPZXhwaXJlc191bml4X21zGAMgASgDEgwKBHVzZXMYBCABKA0SEAoIbWF4X3VzZXMYBSABKA0SLgoGbGFiZWxzGAYgAygLMh4uZWRnZWZsb3cudjEuVG9rZW4uTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKnAQoSQ3JlYXRlVG9rZW5SZXF1ZXN0EhMKC3R0bF9zZWNvbmRzGAEgASgNEhAKCG1heF91c2VzGAIgASgNEjsKBmxhYmVscxgDIAMoCzIrLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KE0NyZWF0ZVRva2VuUmVzcG9uc2USIQoFdG9rZW4YASABKAsyEi5lZGdlZmxvdy52MS5Ub2tlbhIOCgZzZWNyZXQYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCSITChFMaXN0VG9rZW5zUmVxdWVzdCI4ChJMaXN0VG9rZW5zUmVzcG9uc2USIgoGdG9rZW5zGAEgAygLMhIuZWRnZWZsb3cudjEuVG9rZW4iIAoSRGVsZXRlVG9rZW5SZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVRva2VuUmVzcG9uc2UiwwEKBUV2ZW50EgoKAmlkGAEgASgEEhIKCmF0X3VuaXhfbXMYAiABKAMSEAoIc2V2ZXJpdHkYAyABKAkSDgoGcmVhc29uGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDgoGc3lzdGVtGAYgASgJEgwKBG5vZGUYByABKAkSEAoIaW5zdGFuY2UYCCABKAkSEQoJZGV2aWNlX2lkGAkgASgJEhMKC2RldmljZV9uYW1lGAogASgJEg8KB2RldGFpbHMYCyADKAkiaQoSV2F0Y2hFdmVudHNSZXF1ZXN0Eg4KBnN5c3RlbRgBIAEoCRIOCgZkZXZpY2UYAiABKAkSDAoEdGFpbBgDIAEoDRIVCg1zaW5jZV91bml4X21zGAQgASgDEg4KBmZvbGxvdxgFIAEoCCKCAQoLTG9nc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSDgoGZGV2aWNlGAMgASgJEhAKCGluc3RhbmNlGAQgASgJEgwKBHRhaWwYBSABKA0SFQoNc2luY2VfdW5peF9tcxgGIAEoAxIOCgZmb2xsb3cYByABKAgigAEKB0xvZ0xpbmUSEgoKYXRfdW5peF9tcxgBIAEoAxIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIQCghpbnN0YW5jZRgEIAEoCRITCgtkZXZpY2VfbmFtZRgFIAEoCRIOCgZzdHJlYW0YBiABKAkSDAoEdGV4dBgHIAEoCSJfChBUYXBGcmFtZXNSZXF1ZXN0Eg4KBnN5c3RlbRgBIAEoCRIMCgRub2RlGAIgASgJEg4KBmRldmljZRgDIAEoCRIMCgRwb3J0GAQgASgJEg8KB3BheWxvYWQYBSABKAginQEKEVRhcEZyYW1lc1Jlc3BvbnNlEigKBm9wZW5lZBgBIAEoCzIWLmVkZ2VmbG93LnYxLlRhcE9wZW5lZEgAEikKBWZyYW1lGAIgASgLMhguZWRnZWZsb3cudjEuVGFwcGVkRnJhbWVIABIqCgdwcm9ibGVtGAMgASgLMhcuZWRnZWZsb3cudjEuVGFwUHJvYmxlbUgAQgcKBWV2ZW50IkAKCVRhcE9wZW5lZBITCgtkZXZpY2VfbmFtZRgBIAEoCRIQCghpbnN0YW5jZRgCIAEoCRIMCgRwb3J0GAMgASgJIi0KClRhcFByb2JsZW0SDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiogIKC1RhcHBlZEZyYW1lEhEKCXN0cmVhbV9pZBgBIAEoDRINCgVlcG9jaBgCIAEoDRILCgNzZXEYAyABKAQSFwoPY2FwdHVyZV91bml4X25zGAQgASgDEhYKDmNsb2NrX2Vycm9yX3VzGAUgASgNEg4KBnR0bF9tcxgGIAEoDRINCgVjb2RlYxgHIAEoCRINCgV3aWR0aBgIIAEoDRIOCgZoZWlnaHQYCSABKA0SDgoGc3RyaWRlGAogASgNEhAKCHRyYWNlX2lkGAsgASgJEhEKCW1ldGFfanNvbhgMIAEoCRIVCg1wYXlsb2FkX2J5dGVzGA0gASgNEg8KB3BheWxvYWQYDiABKAwSGAoQcmVjZWl2ZWRfdW5peF9ucxgPIAEoAyqcAQoMQXBwbHlPdXRjb21lEh0KGUFQUExZX09VVENPTUVfVU5TUEVDSUZJRUQQABIZChVBUFBMWV9PVVRDT01FX0NSRUFURUQQARIZChVBUFBMWV9PVVRDT01FX1VQREFURUQQAhIbChdBUFBMWV9PVVRDT01FX1VOQ0hBTkdFRBADEhoKFkFQUExZX09VVENPTUVfUkVKRUNURUQQBCqIAQoOUGFyYW1zUHJvZ3Jlc3MSHwobUEFSQU1TX1BST0dSRVNTX1VOU1BFQ0lGSUVEEAASGwoXUEFSQU1TX1BST0dSRVNTX0FQUExJRUQQARIbChdQQVJBTVNfUFJPR1JFU1NfUEVORElORxACEhsKF1BBUkFNU19QUk9HUkVTU19SRUZVU0VEEAMytw0KDkNvbnRyb2xTZXJ2aWNlElYKDUdldFNlcnZlckluZm8SIS5lZGdlZmxvdy52MS5HZXRTZXJ2ZXJJbmZvUmVxdWVzdBoiLmVkZ2VmbG93LnYxLkdldFNlcnZlckluZm9SZXNwb25zZRJQCgtBcHBseVN5c3RlbRIfLmVkZ2VmbG93LnYxLkFwcGx5U3lzdGVtUmVxdWVzdBogLmVkZ2VmbG93LnYxLkFwcGx5U3lzdGVtUmVzcG9uc2USSgoJR2V0U3lzdGVtEh0uZWRnZWZsb3cudjEuR2V0U3lzdGVtUmVxdWVzdBoeLmVkZ2VmbG93LnYxLkdldFN5c3RlbVJlc3BvbnNlElAKC0xpc3RTeXN0ZW1zEh8uZWRnZWZsb3cudjEuTGlzdFN5c3RlbXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdFN5c3RlbXNSZXNwb25zZRJSCgtXYXRjaFN5c3RlbRIfLmVkZ2VmbG93LnYxLldhdGNoU3lzdGVtUmVxdWVzdBogLmVkZ2VmbG93LnYxLldhdGNoU3lzdGVtUmVzcG9uc2UwARJTCgxEZWxldGVTeXN0ZW0SIC5lZGdlZmxvdy52MS5EZWxldGVTeXN0ZW1SZXF1ZXN0GiEuZWRnZWZsb3cudjEuRGVsZXRlU3lzdGVtUmVzcG9uc2USVgoNTGlzdFJldmlzaW9ucxIhLmVkZ2VmbG93LnYxLkxpc3RSZXZpc2lvbnNSZXF1ZXN0GiIuZWRnZWZsb3cudjEuTGlzdFJldmlzaW9uc1Jlc3BvbnNlElYKDlJvbGxiYWNrU3lzdGVtEiIuZWRnZWZsb3cudjEuUm9sbGJhY2tTeXN0ZW1SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQXBwbHlTeXN0ZW1SZXNwb25zZRJKCglTZXRQYXJhbXMSHS5lZGdlZmxvdy52MS5TZXRQYXJhbXNSZXF1ZXN0Gh4uZWRnZWZsb3cudjEuU2V0UGFyYW1zUmVzcG9uc2USSgoJR2V0RGV2aWNlEh0uZWRnZWZsb3cudjEuR2V0RGV2aWNlUmVxdWVzdBoeLmVkZ2VmbG93LnYxLkdldERldmljZVJlc3BvbnNlElAKC0xpc3REZXZpY2VzEh8uZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXNwb25zZRJUCgxXYXRjaERldmljZXMSIC5lZGdlZmxvdy52MS5XYXRjaERldmljZXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXNwb25zZTABElYKD1NldERldmljZUxhYmVscxIjLmVkZ2VmbG93LnYxLlNldERldmljZUxhYmVsc1JlcXVlc3QaHi5lZGdlZmxvdy52MS5HZXREZXZpY2VSZXNwb25zZRJTCgxEZWxldGVEZXZpY2USIC5lZGdlZmxvdy52MS5EZWxldGVEZXZpY2VSZXF1ZXN0GiEuZWRnZWZsb3cudjEuRGVsZXRlRGV2aWNlUmVzcG9uc2USVgoNR2V0RGV2aWNlTG9hZBIhLmVkZ2VmbG93LnYxLkdldERldmljZUxvYWRSZXF1ZXN0GiIuZWRnZWZsb3cudjEuR2V0RGV2aWNlTG9hZFJlc3BvbnNlElAKC0NyZWF0ZVRva2VuEh8uZWRnZWZsb3cudjEuQ3JlYXRlVG9rZW5SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQ3JlYXRlVG9rZW5SZXNwb25zZRJNCgpMaXN0VG9rZW5zEh4uZWRnZWZsb3cudjEuTGlzdFRva2Vuc1JlcXVlc3QaHy5lZGdlZmxvdy52MS5MaXN0VG9rZW5zUmVzcG9uc2USUAoLRGVsZXRlVG9rZW4SHy5lZGdlZmxvdy52MS5EZWxldGVUb2tlblJlcXVlc3QaIC5lZGdlZmxvdy52MS5EZWxldGVUb2tlblJlc3BvbnNlEkQKC1dhdGNoRXZlbnRzEh8uZWRnZWZsb3cudjEuV2F0Y2hFdmVudHNSZXF1ZXN0GhIuZWRnZWZsb3cudjEuRXZlbnQwARI4CgRMb2dzEhguZWRnZWZsb3cudjEuTG9nc1JlcXVlc3QaFC5lZGdlZmxvdy52MS5Mb2dMaW5lMAESTAoJVGFwRnJhbWVzEh0uZWRnZWZsb3cudjEuVGFwRnJhbWVzUmVxdWVzdBoeLmVkZ2VmbG93LnYxLlRhcEZyYW1lc1Jlc3BvbnNlMAFiBnByb3RvMw", [file_edgeflow_v1_device, file_edgeflow_v1_status, file_edgeflow_v1_system]);
+  fileDesc("ChllZGdlZmxvdy92MS9jb250cm9sLnByb3RvEgtlZGdlZmxvdy52MSJsChJEZWFkTGV0dGVyc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSDgoGZGV2aWNlGAMgASgJEigKA2FzaxgEIAEoCzIbLmVkZ2VmbG93LnYxLkRlYWRMZXR0ZXJzQXNrImgKE0RlYWRMZXR0ZXJzUmVzcG9uc2USLQoMZGVhZF9sZXR0ZXJzGAEgAygLMhcuZWRnZWZsb3cudjEuRGVhZExldHRlchIQCghyZXBsYXllZBgCIAEoDRIQCghmYWlsdXJlcxgDIAMoCSIWChRHZXRTZXJ2ZXJJbmZvUmVxdWVzdCJwChVHZXRTZXJ2ZXJJbmZvUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIWCg5jYV9maW5nZXJwcmludBgCIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAMgASgJEhcKD3N0YXJ0ZWRfdW5peF9tcxgEIAEoAyJTChJBcHBseVN5c3RlbVJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAkSDAoEZmlsZRgCIAEoCRIMCgRldGFnGAMgASgJEg8KB2RyeV9ydW4YBCABKAgiwAEKE0FwcGx5U3lzdGVtUmVzcG9uc2USKgoHb3V0Y29tZRgBIAEoDjIZLmVkZ2VmbG93LnYxLkFwcGx5T3V0Y29tZRImCghwcm9ibGVtcxgCIAMoCzIULmVkZ2VmbG93LnYxLlByb2JsZW0SHwoEcGxhbhgDIAEoCzIRLmVkZ2VmbG93LnYxLlBsYW4SIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtEg8KB2RyeV9ydW4YBSABKAgiIAoQR2V0U3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJIjgKEUdldFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbSIUChJMaXN0U3lzdGVtc1JlcXVlc3QiOwoTTGlzdFN5c3RlbXNSZXNwb25zZRIkCgdzeXN0ZW1zGAEgAygLMhMuZWRnZWZsb3cudjEuU3lzdGVtIl8KEldhdGNoU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDXVudGlsX3NldHRsZWQYAiABKAgSEAoIcmV2aXNpb24YAyABKAQSEgoKdGltZW91dF9tcxgEIAEoDSJLChNXYXRjaFN5c3RlbVJlc3BvbnNlEiMKBnN5c3RlbRgBIAEoCzITLmVkZ2VmbG93LnYxLlN5c3RlbRIPCgdzZXR0bGVkGAIgASgIIjEKE0RlbGV0ZVN5c3RlbVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJIhYKFERlbGV0ZVN5c3RlbVJlc3BvbnNlIiQKFExpc3RSZXZpc2lvbnNSZXF1ZXN0EgwKBG5hbWUYASABKAkiQQoVTGlzdFJldmlzaW9uc1Jlc3BvbnNlEigKCXJldmlzaW9ucxgBIAMoCzIVLmVkZ2VmbG93LnYxLlJldmlzaW9uIkUKFVJvbGxiYWNrU3lzdGVtUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEgwKBGV0YWcYAyABKAkilQEKEFNldFBhcmFtc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSJAoDc2V0GAMgAygLMhcuZWRnZWZsb3cudjEuUGFyYW1WYWx1ZRINCgVyZXNldBgEIAMoCRIPCgdkdXJhYmxlGAUgASgIEg8KB3dhaXRfbXMYBiABKA0SDAoEZXRhZxgHIAEoCSJDCgpQYXJhbVZhbHVlEgwKBG5hbWUYASABKAkSDgoEdGV4dBgCIAEoCUgAEg4KBGpzb24YAyABKAlIAEIHCgV2YWx1ZSKhAQoRU2V0UGFyYW1zUmVzcG9uc2USJgoIcHJvYmxlbXMYASADKAsyFC5lZGdlZmxvdy52MS5Qcm9ibGVtEiwKCG91dGNvbWVzGAIgAygLMhouZWRnZWZsb3cudjEuUGFyYW1zT3V0Y29tZRIRCgl3aXRoZHJhd24YAyABKAgSIwoGc3lzdGVtGAQgASgLMhMuZWRnZWZsb3cudjEuU3lzdGVtIoYBCg1QYXJhbXNPdXRjb21lEhAKCGluc3RhbmNlGAEgASgJEhMKC2RldmljZV9uYW1lGAIgASgJEi0KCHByb2dyZXNzGAMgASgOMhsuZWRnZWZsb3cudjEuUGFyYW1zUHJvZ3Jlc3MSDwoHbWVzc2FnZRgEIAEoCRIOCgZvbmxpbmUYBSABKAgiIgoQR2V0RGV2aWNlUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiOAoRR2V0RGV2aWNlUmVzcG9uc2USIwoGZGV2aWNlGAEgASgLMhMuZWRnZWZsb3cudjEuRGV2aWNlIiYKEkxpc3REZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSI7ChNMaXN0RGV2aWNlc1Jlc3BvbnNlEiQKB2RldmljZXMYASADKAsyEy5lZGdlZmxvdy52MS5EZXZpY2UiJwoTV2F0Y2hEZXZpY2VzUmVxdWVzdBIQCghzZWxlY3RvchgBIAEoCSKfAQoWU2V0RGV2aWNlTGFiZWxzUmVxdWVzdBIOCgZkZXZpY2UYASABKAkSOQoDc2V0GAIgAygLMiwuZWRnZWZsb3cudjEuU2V0RGV2aWNlTGFiZWxzUmVxdWVzdC5TZXRFbnRyeRIOCgZyZW1vdmUYAyADKAkaKgoIU2V0RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIlChNEZWxldGVEZXZpY2VSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCSIWChREZWxldGVEZXZpY2VSZXNwb25zZSImChRHZXREZXZpY2VMb2FkUmVxdWVzdBIOCgZkZXZpY2UYASABKAkiQQoVR2V0RGV2aWNlTG9hZFJlc3BvbnNlEigKB3NhbXBsZXMYASADKAsyFy5lZGdlZmxvdy52MS5EZXZpY2VMb2FkIsQBCgVUb2tlbhIKCgJpZBgBIAEoCRIXCg9jcmVhdGVkX3VuaXhfbXMYAiABKAMSFwoPZXhwaXJlc191bml4X21zGAMgASgDEgwKBHVzZXMYBCABKA0SEAoIbWF4X3VzZXMYBSABKA0SLgoGbGFiZWxzGAYgAygLMh4uZWRnZWZsb3cudjEuVG9rZW4uTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKnAQoSQ3JlYXRlVG9rZW5SZXF1ZXN0EhMKC3R0bF9zZWNvbmRzGAEgASgNEhAKCG1heF91c2VzGAIgASgNEjsKBmxhYmVscxgDIAMoCzIrLmVkZ2VmbG93LnYxLkNyZWF0ZVRva2VuUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KE0NyZWF0ZVRva2VuUmVzcG9uc2USIQoFdG9rZW4YASABKAsyEi5lZGdlZmxvdy52MS5Ub2tlbhIOCgZzZWNyZXQYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCSITChFMaXN0VG9rZW5zUmVxdWVzdCI4ChJMaXN0VG9rZW5zUmVzcG9uc2USIgoGdG9rZW5zGAEgAygLMhIuZWRnZWZsb3cudjEuVG9rZW4iIAoSRGVsZXRlVG9rZW5SZXF1ZXN0EgoKAmlkGAEgASgJIhUKE0RlbGV0ZVRva2VuUmVzcG9uc2UiwwEKBUV2ZW50EgoKAmlkGAEgASgEEhIKCmF0X3VuaXhfbXMYAiABKAMSEAoIc2V2ZXJpdHkYAyABKAkSDgoGcmVhc29uGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDgoGc3lzdGVtGAYgASgJEgwKBG5vZGUYByABKAkSEAoIaW5zdGFuY2UYCCABKAkSEQoJZGV2aWNlX2lkGAkgASgJEhMKC2RldmljZV9uYW1lGAogASgJEg8KB2RldGFpbHMYCyADKAkiaQoSV2F0Y2hFdmVudHNSZXF1ZXN0Eg4KBnN5c3RlbRgBIAEoCRIOCgZkZXZpY2UYAiABKAkSDAoEdGFpbBgDIAEoDRIVCg1zaW5jZV91bml4X21zGAQgASgDEg4KBmZvbGxvdxgFIAEoCCKCAQoLTG9nc1JlcXVlc3QSDgoGc3lzdGVtGAEgASgJEgwKBG5vZGUYAiABKAkSDgoGZGV2aWNlGAMgASgJEhAKCGluc3RhbmNlGAQgASgJEgwKBHRhaWwYBSABKA0SFQoNc2luY2VfdW5peF9tcxgGIAEoAxIOCgZmb2xsb3cYByABKAgigAEKB0xvZ0xpbmUSEgoKYXRfdW5peF9tcxgBIAEoAxIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIQCghpbnN0YW5jZRgEIAEoCRITCgtkZXZpY2VfbmFtZRgFIAEoCRIOCgZzdHJlYW0YBiABKAkSDAoEdGV4dBgHIAEoCSJfChBUYXBGcmFtZXNSZXF1ZXN0Eg4KBnN5c3RlbRgBIAEoCRIMCgRub2RlGAIgASgJEg4KBmRldmljZRgDIAEoCRIMCgRwb3J0GAQgASgJEg8KB3BheWxvYWQYBSABKAginQEKEVRhcEZyYW1lc1Jlc3BvbnNlEigKBm9wZW5lZBgBIAEoCzIWLmVkZ2VmbG93LnYxLlRhcE9wZW5lZEgAEikKBWZyYW1lGAIgASgLMhguZWRnZWZsb3cudjEuVGFwcGVkRnJhbWVIABIqCgdwcm9ibGVtGAMgASgLMhcuZWRnZWZsb3cudjEuVGFwUHJvYmxlbUgAQgcKBWV2ZW50IkAKCVRhcE9wZW5lZBITCgtkZXZpY2VfbmFtZRgBIAEoCRIQCghpbnN0YW5jZRgCIAEoCRIMCgRwb3J0GAMgASgJIi0KClRhcFByb2JsZW0SDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiogIKC1RhcHBlZEZyYW1lEhEKCXN0cmVhbV9pZBgBIAEoDRINCgVlcG9jaBgCIAEoDRILCgNzZXEYAyABKAQSFwoPY2FwdHVyZV91bml4X25zGAQgASgDEhYKDmNsb2NrX2Vycm9yX3VzGAUgASgNEg4KBnR0bF9tcxgGIAEoDRINCgVjb2RlYxgHIAEoCRINCgV3aWR0aBgIIAEoDRIOCgZoZWlnaHQYCSABKA0SDgoGc3RyaWRlGAogASgNEhAKCHRyYWNlX2lkGAsgASgJEhEKCW1ldGFfanNvbhgMIAEoCRIVCg1wYXlsb2FkX2J5dGVzGA0gASgNEg8KB3BheWxvYWQYDiABKAwSGAoQcmVjZWl2ZWRfdW5peF9ucxgPIAEoAyqcAQoMQXBwbHlPdXRjb21lEh0KGUFQUExZX09VVENPTUVfVU5TUEVDSUZJRUQQABIZChVBUFBMWV9PVVRDT01FX0NSRUFURUQQARIZChVBUFBMWV9PVVRDT01FX1VQREFURUQQAhIbChdBUFBMWV9PVVRDT01FX1VOQ0hBTkdFRBADEhoKFkFQUExZX09VVENPTUVfUkVKRUNURUQQBCqIAQoOUGFyYW1zUHJvZ3Jlc3MSHwobUEFSQU1TX1BST0dSRVNTX1VOU1BFQ0lGSUVEEAASGwoXUEFSQU1TX1BST0dSRVNTX0FQUExJRUQQARIbChdQQVJBTVNfUFJPR1JFU1NfUEVORElORxACEhsKF1BBUkFNU19QUk9HUkVTU19SRUZVU0VEEAMyiQ4KDkNvbnRyb2xTZXJ2aWNlElYKDUdldFNlcnZlckluZm8SIS5lZGdlZmxvdy52MS5HZXRTZXJ2ZXJJbmZvUmVxdWVzdBoiLmVkZ2VmbG93LnYxLkdldFNlcnZlckluZm9SZXNwb25zZRJQCgtBcHBseVN5c3RlbRIfLmVkZ2VmbG93LnYxLkFwcGx5U3lzdGVtUmVxdWVzdBogLmVkZ2VmbG93LnYxLkFwcGx5U3lzdGVtUmVzcG9uc2USSgoJR2V0U3lzdGVtEh0uZWRnZWZsb3cudjEuR2V0U3lzdGVtUmVxdWVzdBoeLmVkZ2VmbG93LnYxLkdldFN5c3RlbVJlc3BvbnNlElAKC0xpc3RTeXN0ZW1zEh8uZWRnZWZsb3cudjEuTGlzdFN5c3RlbXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdFN5c3RlbXNSZXNwb25zZRJSCgtXYXRjaFN5c3RlbRIfLmVkZ2VmbG93LnYxLldhdGNoU3lzdGVtUmVxdWVzdBogLmVkZ2VmbG93LnYxLldhdGNoU3lzdGVtUmVzcG9uc2UwARJTCgxEZWxldGVTeXN0ZW0SIC5lZGdlZmxvdy52MS5EZWxldGVTeXN0ZW1SZXF1ZXN0GiEuZWRnZWZsb3cudjEuRGVsZXRlU3lzdGVtUmVzcG9uc2USVgoNTGlzdFJldmlzaW9ucxIhLmVkZ2VmbG93LnYxLkxpc3RSZXZpc2lvbnNSZXF1ZXN0GiIuZWRnZWZsb3cudjEuTGlzdFJldmlzaW9uc1Jlc3BvbnNlElYKDlJvbGxiYWNrU3lzdGVtEiIuZWRnZWZsb3cudjEuUm9sbGJhY2tTeXN0ZW1SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQXBwbHlTeXN0ZW1SZXNwb25zZRJKCglTZXRQYXJhbXMSHS5lZGdlZmxvdy52MS5TZXRQYXJhbXNSZXF1ZXN0Gh4uZWRnZWZsb3cudjEuU2V0UGFyYW1zUmVzcG9uc2USSgoJR2V0RGV2aWNlEh0uZWRnZWZsb3cudjEuR2V0RGV2aWNlUmVxdWVzdBoeLmVkZ2VmbG93LnYxLkdldERldmljZVJlc3BvbnNlElAKC0xpc3REZXZpY2VzEh8uZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXNwb25zZRJUCgxXYXRjaERldmljZXMSIC5lZGdlZmxvdy52MS5XYXRjaERldmljZXNSZXF1ZXN0GiAuZWRnZWZsb3cudjEuTGlzdERldmljZXNSZXNwb25zZTABElYKD1NldERldmljZUxhYmVscxIjLmVkZ2VmbG93LnYxLlNldERldmljZUxhYmVsc1JlcXVlc3QaHi5lZGdlZmxvdy52MS5HZXREZXZpY2VSZXNwb25zZRJTCgxEZWxldGVEZXZpY2USIC5lZGdlZmxvdy52MS5EZWxldGVEZXZpY2VSZXF1ZXN0GiEuZWRnZWZsb3cudjEuRGVsZXRlRGV2aWNlUmVzcG9uc2USVgoNR2V0RGV2aWNlTG9hZBIhLmVkZ2VmbG93LnYxLkdldERldmljZUxvYWRSZXF1ZXN0GiIuZWRnZWZsb3cudjEuR2V0RGV2aWNlTG9hZFJlc3BvbnNlElAKC0NyZWF0ZVRva2VuEh8uZWRnZWZsb3cudjEuQ3JlYXRlVG9rZW5SZXF1ZXN0GiAuZWRnZWZsb3cudjEuQ3JlYXRlVG9rZW5SZXNwb25zZRJNCgpMaXN0VG9rZW5zEh4uZWRnZWZsb3cudjEuTGlzdFRva2Vuc1JlcXVlc3QaHy5lZGdlZmxvdy52MS5MaXN0VG9rZW5zUmVzcG9uc2USUAoLRGVsZXRlVG9rZW4SHy5lZGdlZmxvdy52MS5EZWxldGVUb2tlblJlcXVlc3QaIC5lZGdlZmxvdy52MS5EZWxldGVUb2tlblJlc3BvbnNlEkQKC1dhdGNoRXZlbnRzEh8uZWRnZWZsb3cudjEuV2F0Y2hFdmVudHNSZXF1ZXN0GhIuZWRnZWZsb3cudjEuRXZlbnQwARI4CgRMb2dzEhguZWRnZWZsb3cudjEuTG9nc1JlcXVlc3QaFC5lZGdlZmxvdy52MS5Mb2dMaW5lMAESUAoLRGVhZExldHRlcnMSHy5lZGdlZmxvdy52MS5EZWFkTGV0dGVyc1JlcXVlc3QaIC5lZGdlZmxvdy52MS5EZWFkTGV0dGVyc1Jlc3BvbnNlEkwKCVRhcEZyYW1lcxIdLmVkZ2VmbG93LnYxLlRhcEZyYW1lc1JlcXVlc3QaHi5lZGdlZmxvdy52MS5UYXBGcmFtZXNSZXNwb25zZTABYgZwcm90bzM", [file_edgeflow_v1_device, file_edgeflow_v1_status, file_edgeflow_v1_system]);
+
+/**
+ * @generated from message edgeflow.v1.DeadLettersRequest
+ */
+export type DeadLettersRequest = Message<"edgeflow.v1.DeadLettersRequest"> & {
+  /**
+   * @generated from field: string system = 1;
+   */
+  system: string;
+
+  /**
+   * The producing node; empty: every one.
+   *
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * Id or name; empty: every one.
+   *
+   * @generated from field: string device = 3;
+   */
+  device: string;
+
+  /**
+   * @generated from field: edgeflow.v1.DeadLettersAsk ask = 4;
+   */
+  ask?: DeadLettersAsk;
+};
+
+/**
+ * Describes the message edgeflow.v1.DeadLettersRequest.
+ * Use `create(DeadLettersRequestSchema)` to create a new message.
+ */
+export const DeadLettersRequestSchema: GenMessage<DeadLettersRequest> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 0);
+
+/**
+ * @generated from message edgeflow.v1.DeadLettersResponse
+ */
+export type DeadLettersResponse = Message<"edgeflow.v1.DeadLettersResponse"> & {
+  /**
+   * Those that are left.
+   *
+   * @generated from field: repeated edgeflow.v1.DeadLetter dead_letters = 1;
+   */
+  deadLetters: DeadLetter[];
+
+  /**
+   * @generated from field: uint32 replayed = 2;
+   */
+  replayed: number;
+
+  /**
+   * Instances that did not do it, and why.
+   *
+   * @generated from field: repeated string failures = 3;
+   */
+  failures: string[];
+};
+
+/**
+ * Describes the message edgeflow.v1.DeadLettersResponse.
+ * Use `create(DeadLettersResponseSchema)` to create a new message.
+ */
+export const DeadLettersResponseSchema: GenMessage<DeadLettersResponse> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_control, 1);
 
 /**
  * @generated from message edgeflow.v1.GetServerInfoRequest
@@ -32,7 +99,7 @@ export type GetServerInfoRequest = Message<"edgeflow.v1.GetServerInfoRequest"> &
  * Use `create(GetServerInfoRequestSchema)` to create a new message.
  */
 export const GetServerInfoRequestSchema: GenMessage<GetServerInfoRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 0);
+  messageDesc(file_edgeflow_v1_control, 2);
 
 /**
  * @generated from message edgeflow.v1.GetServerInfoResponse
@@ -66,7 +133,7 @@ export type GetServerInfoResponse = Message<"edgeflow.v1.GetServerInfoResponse">
  * Use `create(GetServerInfoResponseSchema)` to create a new message.
  */
 export const GetServerInfoResponseSchema: GenMessage<GetServerInfoResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 1);
+  messageDesc(file_edgeflow_v1_control, 3);
 
 /**
  * @generated from message edgeflow.v1.ApplySystemRequest
@@ -102,7 +169,7 @@ export type ApplySystemRequest = Message<"edgeflow.v1.ApplySystemRequest"> & {
  * Use `create(ApplySystemRequestSchema)` to create a new message.
  */
 export const ApplySystemRequestSchema: GenMessage<ApplySystemRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 2);
+  messageDesc(file_edgeflow_v1_control, 4);
 
 /**
  * @generated from message edgeflow.v1.ApplySystemResponse
@@ -139,7 +206,7 @@ export type ApplySystemResponse = Message<"edgeflow.v1.ApplySystemResponse"> & {
  * Use `create(ApplySystemResponseSchema)` to create a new message.
  */
 export const ApplySystemResponseSchema: GenMessage<ApplySystemResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 3);
+  messageDesc(file_edgeflow_v1_control, 5);
 
 /**
  * @generated from message edgeflow.v1.GetSystemRequest
@@ -156,7 +223,7 @@ export type GetSystemRequest = Message<"edgeflow.v1.GetSystemRequest"> & {
  * Use `create(GetSystemRequestSchema)` to create a new message.
  */
 export const GetSystemRequestSchema: GenMessage<GetSystemRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 4);
+  messageDesc(file_edgeflow_v1_control, 6);
 
 /**
  * @generated from message edgeflow.v1.GetSystemResponse
@@ -173,7 +240,7 @@ export type GetSystemResponse = Message<"edgeflow.v1.GetSystemResponse"> & {
  * Use `create(GetSystemResponseSchema)` to create a new message.
  */
 export const GetSystemResponseSchema: GenMessage<GetSystemResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 5);
+  messageDesc(file_edgeflow_v1_control, 7);
 
 /**
  * @generated from message edgeflow.v1.ListSystemsRequest
@@ -186,7 +253,7 @@ export type ListSystemsRequest = Message<"edgeflow.v1.ListSystemsRequest"> & {
  * Use `create(ListSystemsRequestSchema)` to create a new message.
  */
 export const ListSystemsRequestSchema: GenMessage<ListSystemsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 6);
+  messageDesc(file_edgeflow_v1_control, 8);
 
 /**
  * @generated from message edgeflow.v1.ListSystemsResponse
@@ -203,7 +270,7 @@ export type ListSystemsResponse = Message<"edgeflow.v1.ListSystemsResponse"> & {
  * Use `create(ListSystemsResponseSchema)` to create a new message.
  */
 export const ListSystemsResponseSchema: GenMessage<ListSystemsResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 7);
+  messageDesc(file_edgeflow_v1_control, 9);
 
 /**
  * @generated from message edgeflow.v1.WatchSystemRequest
@@ -239,7 +306,7 @@ export type WatchSystemRequest = Message<"edgeflow.v1.WatchSystemRequest"> & {
  * Use `create(WatchSystemRequestSchema)` to create a new message.
  */
 export const WatchSystemRequestSchema: GenMessage<WatchSystemRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 8);
+  messageDesc(file_edgeflow_v1_control, 10);
 
 /**
  * @generated from message edgeflow.v1.WatchSystemResponse
@@ -263,7 +330,7 @@ export type WatchSystemResponse = Message<"edgeflow.v1.WatchSystemResponse"> & {
  * Use `create(WatchSystemResponseSchema)` to create a new message.
  */
 export const WatchSystemResponseSchema: GenMessage<WatchSystemResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 9);
+  messageDesc(file_edgeflow_v1_control, 11);
 
 /**
  * @generated from message edgeflow.v1.DeleteSystemRequest
@@ -285,7 +352,7 @@ export type DeleteSystemRequest = Message<"edgeflow.v1.DeleteSystemRequest"> & {
  * Use `create(DeleteSystemRequestSchema)` to create a new message.
  */
 export const DeleteSystemRequestSchema: GenMessage<DeleteSystemRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 10);
+  messageDesc(file_edgeflow_v1_control, 12);
 
 /**
  * @generated from message edgeflow.v1.DeleteSystemResponse
@@ -298,7 +365,7 @@ export type DeleteSystemResponse = Message<"edgeflow.v1.DeleteSystemResponse"> &
  * Use `create(DeleteSystemResponseSchema)` to create a new message.
  */
 export const DeleteSystemResponseSchema: GenMessage<DeleteSystemResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 11);
+  messageDesc(file_edgeflow_v1_control, 13);
 
 /**
  * @generated from message edgeflow.v1.ListRevisionsRequest
@@ -315,7 +382,7 @@ export type ListRevisionsRequest = Message<"edgeflow.v1.ListRevisionsRequest"> &
  * Use `create(ListRevisionsRequestSchema)` to create a new message.
  */
 export const ListRevisionsRequestSchema: GenMessage<ListRevisionsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 12);
+  messageDesc(file_edgeflow_v1_control, 14);
 
 /**
  * @generated from message edgeflow.v1.ListRevisionsResponse
@@ -332,7 +399,7 @@ export type ListRevisionsResponse = Message<"edgeflow.v1.ListRevisionsResponse">
  * Use `create(ListRevisionsResponseSchema)` to create a new message.
  */
 export const ListRevisionsResponseSchema: GenMessage<ListRevisionsResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 13);
+  messageDesc(file_edgeflow_v1_control, 15);
 
 /**
  * @generated from message edgeflow.v1.RollbackSystemRequest
@@ -361,7 +428,7 @@ export type RollbackSystemRequest = Message<"edgeflow.v1.RollbackSystemRequest">
  * Use `create(RollbackSystemRequestSchema)` to create a new message.
  */
 export const RollbackSystemRequestSchema: GenMessage<RollbackSystemRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 14);
+  messageDesc(file_edgeflow_v1_control, 16);
 
 /**
  * @generated from message edgeflow.v1.SetParamsRequest
@@ -416,7 +483,7 @@ export type SetParamsRequest = Message<"edgeflow.v1.SetParamsRequest"> & {
  * Use `create(SetParamsRequestSchema)` to create a new message.
  */
 export const SetParamsRequestSchema: GenMessage<SetParamsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 15);
+  messageDesc(file_edgeflow_v1_control, 17);
 
 /**
  * @generated from message edgeflow.v1.ParamValue
@@ -452,7 +519,7 @@ export type ParamValue = Message<"edgeflow.v1.ParamValue"> & {
  * Use `create(ParamValueSchema)` to create a new message.
  */
 export const ParamValueSchema: GenMessage<ParamValue> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 16);
+  messageDesc(file_edgeflow_v1_control, 18);
 
 /**
  * @generated from message edgeflow.v1.SetParamsResponse
@@ -490,7 +557,7 @@ export type SetParamsResponse = Message<"edgeflow.v1.SetParamsResponse"> & {
  * Use `create(SetParamsResponseSchema)` to create a new message.
  */
 export const SetParamsResponseSchema: GenMessage<SetParamsResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 17);
+  messageDesc(file_edgeflow_v1_control, 19);
 
 /**
  * @generated from message edgeflow.v1.ParamsOutcome
@@ -531,7 +598,7 @@ export type ParamsOutcome = Message<"edgeflow.v1.ParamsOutcome"> & {
  * Use `create(ParamsOutcomeSchema)` to create a new message.
  */
 export const ParamsOutcomeSchema: GenMessage<ParamsOutcome> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 18);
+  messageDesc(file_edgeflow_v1_control, 20);
 
 /**
  * @generated from message edgeflow.v1.GetDeviceRequest
@@ -550,7 +617,7 @@ export type GetDeviceRequest = Message<"edgeflow.v1.GetDeviceRequest"> & {
  * Use `create(GetDeviceRequestSchema)` to create a new message.
  */
 export const GetDeviceRequestSchema: GenMessage<GetDeviceRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 19);
+  messageDesc(file_edgeflow_v1_control, 21);
 
 /**
  * @generated from message edgeflow.v1.GetDeviceResponse
@@ -567,7 +634,7 @@ export type GetDeviceResponse = Message<"edgeflow.v1.GetDeviceResponse"> & {
  * Use `create(GetDeviceResponseSchema)` to create a new message.
  */
 export const GetDeviceResponseSchema: GenMessage<GetDeviceResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 20);
+  messageDesc(file_edgeflow_v1_control, 22);
 
 /**
  * @generated from message edgeflow.v1.ListDevicesRequest
@@ -586,7 +653,7 @@ export type ListDevicesRequest = Message<"edgeflow.v1.ListDevicesRequest"> & {
  * Use `create(ListDevicesRequestSchema)` to create a new message.
  */
 export const ListDevicesRequestSchema: GenMessage<ListDevicesRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 21);
+  messageDesc(file_edgeflow_v1_control, 23);
 
 /**
  * @generated from message edgeflow.v1.ListDevicesResponse
@@ -603,7 +670,7 @@ export type ListDevicesResponse = Message<"edgeflow.v1.ListDevicesResponse"> & {
  * Use `create(ListDevicesResponseSchema)` to create a new message.
  */
 export const ListDevicesResponseSchema: GenMessage<ListDevicesResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 22);
+  messageDesc(file_edgeflow_v1_control, 24);
 
 /**
  * @generated from message edgeflow.v1.WatchDevicesRequest
@@ -620,7 +687,7 @@ export type WatchDevicesRequest = Message<"edgeflow.v1.WatchDevicesRequest"> & {
  * Use `create(WatchDevicesRequestSchema)` to create a new message.
  */
 export const WatchDevicesRequestSchema: GenMessage<WatchDevicesRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 23);
+  messageDesc(file_edgeflow_v1_control, 25);
 
 /**
  * @generated from message edgeflow.v1.SetDeviceLabelsRequest
@@ -647,7 +714,7 @@ export type SetDeviceLabelsRequest = Message<"edgeflow.v1.SetDeviceLabelsRequest
  * Use `create(SetDeviceLabelsRequestSchema)` to create a new message.
  */
 export const SetDeviceLabelsRequestSchema: GenMessage<SetDeviceLabelsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 24);
+  messageDesc(file_edgeflow_v1_control, 26);
 
 /**
  * @generated from message edgeflow.v1.DeleteDeviceRequest
@@ -664,7 +731,7 @@ export type DeleteDeviceRequest = Message<"edgeflow.v1.DeleteDeviceRequest"> & {
  * Use `create(DeleteDeviceRequestSchema)` to create a new message.
  */
 export const DeleteDeviceRequestSchema: GenMessage<DeleteDeviceRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 25);
+  messageDesc(file_edgeflow_v1_control, 27);
 
 /**
  * @generated from message edgeflow.v1.DeleteDeviceResponse
@@ -677,7 +744,7 @@ export type DeleteDeviceResponse = Message<"edgeflow.v1.DeleteDeviceResponse"> &
  * Use `create(DeleteDeviceResponseSchema)` to create a new message.
  */
 export const DeleteDeviceResponseSchema: GenMessage<DeleteDeviceResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 26);
+  messageDesc(file_edgeflow_v1_control, 28);
 
 /**
  * @generated from message edgeflow.v1.GetDeviceLoadRequest
@@ -694,7 +761,7 @@ export type GetDeviceLoadRequest = Message<"edgeflow.v1.GetDeviceLoadRequest"> &
  * Use `create(GetDeviceLoadRequestSchema)` to create a new message.
  */
 export const GetDeviceLoadRequestSchema: GenMessage<GetDeviceLoadRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 27);
+  messageDesc(file_edgeflow_v1_control, 29);
 
 /**
  * @generated from message edgeflow.v1.GetDeviceLoadResponse
@@ -711,7 +778,7 @@ export type GetDeviceLoadResponse = Message<"edgeflow.v1.GetDeviceLoadResponse">
  * Use `create(GetDeviceLoadResponseSchema)` to create a new message.
  */
 export const GetDeviceLoadResponseSchema: GenMessage<GetDeviceLoadResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 28);
+  messageDesc(file_edgeflow_v1_control, 30);
 
 /**
  * @generated from message edgeflow.v1.Token
@@ -755,7 +822,7 @@ export type Token = Message<"edgeflow.v1.Token"> & {
  * Use `create(TokenSchema)` to create a new message.
  */
 export const TokenSchema: GenMessage<Token> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 29);
+  messageDesc(file_edgeflow_v1_control, 31);
 
 /**
  * @generated from message edgeflow.v1.CreateTokenRequest
@@ -786,7 +853,7 @@ export type CreateTokenRequest = Message<"edgeflow.v1.CreateTokenRequest"> & {
  * Use `create(CreateTokenRequestSchema)` to create a new message.
  */
 export const CreateTokenRequestSchema: GenMessage<CreateTokenRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 30);
+  messageDesc(file_edgeflow_v1_control, 32);
 
 /**
  * @generated from message edgeflow.v1.CreateTokenResponse
@@ -815,7 +882,7 @@ export type CreateTokenResponse = Message<"edgeflow.v1.CreateTokenResponse"> & {
  * Use `create(CreateTokenResponseSchema)` to create a new message.
  */
 export const CreateTokenResponseSchema: GenMessage<CreateTokenResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 31);
+  messageDesc(file_edgeflow_v1_control, 33);
 
 /**
  * @generated from message edgeflow.v1.ListTokensRequest
@@ -828,7 +895,7 @@ export type ListTokensRequest = Message<"edgeflow.v1.ListTokensRequest"> & {
  * Use `create(ListTokensRequestSchema)` to create a new message.
  */
 export const ListTokensRequestSchema: GenMessage<ListTokensRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 32);
+  messageDesc(file_edgeflow_v1_control, 34);
 
 /**
  * @generated from message edgeflow.v1.ListTokensResponse
@@ -845,7 +912,7 @@ export type ListTokensResponse = Message<"edgeflow.v1.ListTokensResponse"> & {
  * Use `create(ListTokensResponseSchema)` to create a new message.
  */
 export const ListTokensResponseSchema: GenMessage<ListTokensResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 33);
+  messageDesc(file_edgeflow_v1_control, 35);
 
 /**
  * @generated from message edgeflow.v1.DeleteTokenRequest
@@ -862,7 +929,7 @@ export type DeleteTokenRequest = Message<"edgeflow.v1.DeleteTokenRequest"> & {
  * Use `create(DeleteTokenRequestSchema)` to create a new message.
  */
 export const DeleteTokenRequestSchema: GenMessage<DeleteTokenRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 34);
+  messageDesc(file_edgeflow_v1_control, 36);
 
 /**
  * @generated from message edgeflow.v1.DeleteTokenResponse
@@ -875,7 +942,7 @@ export type DeleteTokenResponse = Message<"edgeflow.v1.DeleteTokenResponse"> & {
  * Use `create(DeleteTokenResponseSchema)` to create a new message.
  */
 export const DeleteTokenResponseSchema: GenMessage<DeleteTokenResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 35);
+  messageDesc(file_edgeflow_v1_control, 37);
 
 /**
  * @generated from message edgeflow.v1.Event
@@ -946,7 +1013,7 @@ export type Event = Message<"edgeflow.v1.Event"> & {
  * Use `create(EventSchema)` to create a new message.
  */
 export const EventSchema: GenMessage<Event> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 36);
+  messageDesc(file_edgeflow_v1_control, 38);
 
 /**
  * @generated from message edgeflow.v1.WatchEventsRequest
@@ -985,7 +1052,7 @@ export type WatchEventsRequest = Message<"edgeflow.v1.WatchEventsRequest"> & {
  * Use `create(WatchEventsRequestSchema)` to create a new message.
  */
 export const WatchEventsRequestSchema: GenMessage<WatchEventsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 37);
+  messageDesc(file_edgeflow_v1_control, 39);
 
 /**
  * @generated from message edgeflow.v1.LogsRequest
@@ -1038,7 +1105,7 @@ export type LogsRequest = Message<"edgeflow.v1.LogsRequest"> & {
  * Use `create(LogsRequestSchema)` to create a new message.
  */
 export const LogsRequestSchema: GenMessage<LogsRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 38);
+  messageDesc(file_edgeflow_v1_control, 40);
 
 /**
  * @generated from message edgeflow.v1.LogLine
@@ -1087,7 +1154,7 @@ export type LogLine = Message<"edgeflow.v1.LogLine"> & {
  * Use `create(LogLineSchema)` to create a new message.
  */
 export const LogLineSchema: GenMessage<LogLine> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 39);
+  messageDesc(file_edgeflow_v1_control, 41);
 
 /**
  * @generated from message edgeflow.v1.TapFramesRequest
@@ -1130,7 +1197,7 @@ export type TapFramesRequest = Message<"edgeflow.v1.TapFramesRequest"> & {
  * Use `create(TapFramesRequestSchema)` to create a new message.
  */
 export const TapFramesRequestSchema: GenMessage<TapFramesRequest> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 40);
+  messageDesc(file_edgeflow_v1_control, 42);
 
 /**
  * @generated from message edgeflow.v1.TapFramesResponse
@@ -1165,7 +1232,7 @@ export type TapFramesResponse = Message<"edgeflow.v1.TapFramesResponse"> & {
  * Use `create(TapFramesResponseSchema)` to create a new message.
  */
 export const TapFramesResponseSchema: GenMessage<TapFramesResponse> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 41);
+  messageDesc(file_edgeflow_v1_control, 43);
 
 /**
  * @generated from message edgeflow.v1.TapOpened
@@ -1192,7 +1259,7 @@ export type TapOpened = Message<"edgeflow.v1.TapOpened"> & {
  * Use `create(TapOpenedSchema)` to create a new message.
  */
 export const TapOpenedSchema: GenMessage<TapOpened> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 42);
+  messageDesc(file_edgeflow_v1_control, 44);
 
 /**
  * Why there is no frame; frames may follow.
@@ -1216,7 +1283,7 @@ export type TapProblem = Message<"edgeflow.v1.TapProblem"> & {
  * Use `create(TapProblemSchema)` to create a new message.
  */
 export const TapProblemSchema: GenMessage<TapProblem> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 43);
+  messageDesc(file_edgeflow_v1_control, 45);
 
 /**
  * @generated from message edgeflow.v1.TappedFrame
@@ -1313,7 +1380,7 @@ export type TappedFrame = Message<"edgeflow.v1.TappedFrame"> & {
  * Use `create(TappedFrameSchema)` to create a new message.
  */
 export const TappedFrameSchema: GenMessage<TappedFrame> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_control, 44);
+  messageDesc(file_edgeflow_v1_control, 46);
 
 /**
  * @generated from enum edgeflow.v1.ApplyOutcome
@@ -1572,6 +1639,16 @@ export const ControlService: GenService<{
     methodKind: "server_streaming";
     input: typeof LogsRequestSchema;
     output: typeof LogLineSchema;
+  },
+  /**
+   * Lists or replays frames that nodes have put aside because their consumer died with them.
+   *
+   * @generated from rpc edgeflow.v1.ControlService.DeadLetters
+   */
+  deadLetters: {
+    methodKind: "unary";
+    input: typeof DeadLettersRequestSchema;
+    output: typeof DeadLettersResponseSchema;
   },
   /**
    * Frames of one output port, as one more realtime consumer: the newest whenever the caller has

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file edgeflow/v1/status.proto.
  */
 export const file_edgeflow_v1_status: GenFile = /*@__PURE__*/
-  fileDesc("ChhlZGdlZmxvdy92MS9zdGF0dXMucHJvdG8SC2VkZ2VmbG93LnYxIu4DCg5JbnN0YW5jZVN0YXR1cxIKCgJpZBgBIAEoCRIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIPCgdyZXBsaWNhGAQgASgNEhAKCHJldmlzaW9uGAUgASgEEhEKCXNwZWNfaGFzaBgGIAEoCRIpCgVwaGFzZRgHIAEoDjIaLmVkZ2VmbG93LnYxLkluc3RhbmNlUGhhc2USDgoGcmVhc29uGAggASgJEgsKA3BpZBgJIAEoDRIXCg9zdGFydGVkX3VuaXhfbXMYCiABKAMSEAoIcmVzdGFydHMYCyABKA0SGgoSbmV4dF9zdGFydF91bml4X21zGAwgASgDEigKCWxhc3RfZXhpdBgNIAEoCzIVLmVkZ2VmbG93LnYxLkV4aXRJbmZvEgsKA2NwdRgOIAEoARIRCglyc3NfYnl0ZXMYDyABKAQSJQoFc3RhdHMYECABKAsyFi5lZGdlZmxvdy52MS5Ob2RlU3RhdHMSEQoJZGV2aWNlX2lkGBEgASgJEhMKC2RldmljZV9uYW1lGBIgASgJEioKCnBhcmFtZXRlcnMYEyADKAsyFi5lZGdlZmxvdy52MS5QYXJhbWV0ZXISKAoGcGFyYW1zGBQgASgLMhguZWRnZWZsb3cudjEuUGFyYW1zU3RhdGUiswEKCVBhcmFtZXRlchIMCgRuYW1lGAEgASgJEgwKBGtpbmQYAiABKAkSEAoDbWluGAMgASgBSACIAQESEAoDbWF4GAQgASgBSAGIAQESDwoHb3B0aW9ucxgFIAMoCRIUCgxkZWZhdWx0X2pzb24YBiABKAkSEAoIcmVxdWlyZWQYByABKAgSDAoEbGl2ZRgIIAEoCBIPCgdzdW1tYXJ5GAkgASgJQgYKBF9taW5CBgoEX21heCJCCgtQYXJhbXNTdGF0ZRIMCgRoYXNoGAEgASgJEhQKDHJlZnVzZWRfaGFzaBgCIAEoCRIPCgdyZWZ1c2FsGAMgASgJIpQBCghFeGl0SW5mbxIRCgRjb2RlGAEgASgFSACIAQESEwoGc2lnbmFsGAIgASgFSAGIAQESFQoNb3V0X29mX21lbW9yeRgDIAEoCBIPCgdtZXNzYWdlGAQgASgJEhAKCGxvZ190YWlsGAUgAygJEhIKCmF0X3VuaXhfbXMYBiABKANCBwoFX2NvZGVCCQoHX3NpZ25hbCLcAQoJTm9kZVN0YXRzEgsKA2ZwcxgBIAEoARIOCgZmcmFtZXMYAiABKAQSDgoGZXJyb3JzGAMgASgEEicKCWxvb3BfdGltZRgEIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSJwoGaW5wdXRzGAUgAygLMhcuZWRnZWZsb3cudjEuSW5wdXRTdGF0cxIpCgdvdXRwdXRzGAYgAygLMhguZWRnZWZsb3cudjEuT3V0cHV0U3RhdHMSEQoJY29uZGl0aW9uGAcgASgJEhIKCmF0X3VuaXhfbXMYCCABKAMiSQoHTGF0ZW5jeRIOCgZwNTBfdXMYASABKA0SDgoGcDk1X3VzGAIgASgNEg4KBnA5OV91cxgDIAEoDRIOCgZtYXhfdXMYBCABKA0ipgIKCklucHV0U3RhdHMSDAoEbGluaxgBIAEoCRIMCgRwb3J0GAIgASgJEg4KBmZyYW1lcxgDIAEoBBINCgVieXRlcxgEIAEoBBILCgNmcHMYBSABKAESNQoHZHJvcHBlZBgGIAMoCzIkLmVkZ2VmbG93LnYxLklucHV0U3RhdHMuRHJvcHBlZEVudHJ5EiEKA2hvcBgHIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSIQoDYWdlGAggASgLMhQuZWRnZWZsb3cudjEuTGF0ZW5jeRIRCgljb25uZWN0ZWQYCSABKA0SEAoIZXhwZWN0ZWQYCiABKA0aLgoMRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEimAIKC091dHB1dFN0YXRzEgwKBGxpbmsYASABKAkSDAoEcG9ydBgCIAEoCRILCgNxb3MYAyABKAkSEQoJdHJhbnNwb3J0GAQgASgJEhAKCHByb2R1Y2VkGAUgASgEEhEKCWRlbGl2ZXJlZBgGIAEoBBIRCglpbl9mbGlnaHQYByABKAQSNgoHZHJvcHBlZBgIIAMoCzIlLmVkZ2VmbG93LnYxLk91dHB1dFN0YXRzLkRyb3BwZWRFbnRyeRINCgVieXRlcxgJIAEoBBILCgNmcHMYCiABKAESEQoJY29uc3VtZXJzGAsgASgNGi4KDERyb3BwZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBIuABCgpEZXZpY2VMb2FkEhIKCmF0X3VuaXhfbXMYASABKAMSCwoDY3B1GAIgASgBEhkKEW1lbW9yeV91c2VkX2J5dGVzGAMgASgEEhoKEm1lbW9yeV90b3RhbF9ieXRlcxgEIAEoBBIXCg9kaXNrX3VzZWRfYnl0ZXMYBSABKAQSGAoQZGlza190b3RhbF9ieXRlcxgGIAEoBBIgChN0ZW1wZXJhdHVyZV9jZWxzaXVzGAcgASgBSACIAQESDQoFbG9hZDEYCCABKAFCFgoUX3RlbXBlcmF0dXJlX2NlbHNpdXMiQQoJQ29uZGl0aW9uEgwKBHR5cGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIVCg1zaW5jZV91bml4X21zGAMgASgDKpECCg1JbnN0YW5jZVBoYXNlEh4KGklOU1RBTkNFX1BIQVNFX1VOU1BFQ0lGSUVEEAASGgoWSU5TVEFOQ0VfUEhBU0VfUEVORElORxABEhsKF0lOU1RBTkNFX1BIQVNFX1NUQVJUSU5HEAISGAoUSU5TVEFOQ0VfUEhBU0VfUkVBRFkQAxIaChZJTlNUQU5DRV9QSEFTRV9CQUNLT0ZGEAQSHQoZSU5TVEFOQ0VfUEhBU0VfQ1JBU0hfTE9PUBAFEhkKFUlOU1RBTkNFX1BIQVNFX0ZBSUxFRBAGEhsKF0lOU1RBTkNFX1BIQVNFX1NUT1BQSU5HEAcSGgoWSU5TVEFOQ0VfUEhBU0VfU1RPUFBFRBAIYgZwcm90bzM");
+  fileDesc("ChhlZGdlZmxvdy92MS9zdGF0dXMucHJvdG8SC2VkZ2VmbG93LnYxIu4DCg5JbnN0YW5jZVN0YXR1cxIKCgJpZBgBIAEoCRIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIPCgdyZXBsaWNhGAQgASgNEhAKCHJldmlzaW9uGAUgASgEEhEKCXNwZWNfaGFzaBgGIAEoCRIpCgVwaGFzZRgHIAEoDjIaLmVkZ2VmbG93LnYxLkluc3RhbmNlUGhhc2USDgoGcmVhc29uGAggASgJEgsKA3BpZBgJIAEoDRIXCg9zdGFydGVkX3VuaXhfbXMYCiABKAMSEAoIcmVzdGFydHMYCyABKA0SGgoSbmV4dF9zdGFydF91bml4X21zGAwgASgDEigKCWxhc3RfZXhpdBgNIAEoCzIVLmVkZ2VmbG93LnYxLkV4aXRJbmZvEgsKA2NwdRgOIAEoARIRCglyc3NfYnl0ZXMYDyABKAQSJQoFc3RhdHMYECABKAsyFi5lZGdlZmxvdy52MS5Ob2RlU3RhdHMSEQoJZGV2aWNlX2lkGBEgASgJEhMKC2RldmljZV9uYW1lGBIgASgJEioKCnBhcmFtZXRlcnMYEyADKAsyFi5lZGdlZmxvdy52MS5QYXJhbWV0ZXISKAoGcGFyYW1zGBQgASgLMhguZWRnZWZsb3cudjEuUGFyYW1zU3RhdGUiswEKCVBhcmFtZXRlchIMCgRuYW1lGAEgASgJEgwKBGtpbmQYAiABKAkSEAoDbWluGAMgASgBSACIAQESEAoDbWF4GAQgASgBSAGIAQESDwoHb3B0aW9ucxgFIAMoCRIUCgxkZWZhdWx0X2pzb24YBiABKAkSEAoIcmVxdWlyZWQYByABKAgSDAoEbGl2ZRgIIAEoCBIPCgdzdW1tYXJ5GAkgASgJQgYKBF9taW5CBgoEX21heCJCCgtQYXJhbXNTdGF0ZRIMCgRoYXNoGAEgASgJEhQKDHJlZnVzZWRfaGFzaBgCIAEoCRIPCgdyZWZ1c2FsGAMgASgJIpQBCghFeGl0SW5mbxIRCgRjb2RlGAEgASgFSACIAQESEwoGc2lnbmFsGAIgASgFSAGIAQESFQoNb3V0X29mX21lbW9yeRgDIAEoCBIPCgdtZXNzYWdlGAQgASgJEhAKCGxvZ190YWlsGAUgAygJEhIKCmF0X3VuaXhfbXMYBiABKANCBwoFX2NvZGVCCQoHX3NpZ25hbCLcAQoJTm9kZVN0YXRzEgsKA2ZwcxgBIAEoARIOCgZmcmFtZXMYAiABKAQSDgoGZXJyb3JzGAMgASgEEicKCWxvb3BfdGltZRgEIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSJwoGaW5wdXRzGAUgAygLMhcuZWRnZWZsb3cudjEuSW5wdXRTdGF0cxIpCgdvdXRwdXRzGAYgAygLMhguZWRnZWZsb3cudjEuT3V0cHV0U3RhdHMSEQoJY29uZGl0aW9uGAcgASgJEhIKCmF0X3VuaXhfbXMYCCABKAMiSQoHTGF0ZW5jeRIOCgZwNTBfdXMYASABKA0SDgoGcDk1X3VzGAIgASgNEg4KBnA5OV91cxgDIAEoDRIOCgZtYXhfdXMYBCABKA0itwIKCklucHV0U3RhdHMSDAoEbGluaxgBIAEoCRIMCgRwb3J0GAIgASgJEg4KBmZyYW1lcxgDIAEoBBINCgVieXRlcxgEIAEoBBILCgNmcHMYBSABKAESNQoHZHJvcHBlZBgGIAMoCzIkLmVkZ2VmbG93LnYxLklucHV0U3RhdHMuRHJvcHBlZEVudHJ5EiEKA2hvcBgHIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSIQoDYWdlGAggASgLMhQuZWRnZWZsb3cudjEuTGF0ZW5jeRIRCgljb25uZWN0ZWQYCSABKA0SEAoIZXhwZWN0ZWQYCiABKA0SDwoHbWlzc2luZxgLIAEoBBouCgxEcm9wcGVkRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgEOgI4ASLAAgoLT3V0cHV0U3RhdHMSDAoEbGluaxgBIAEoCRIMCgRwb3J0GAIgASgJEgsKA3FvcxgDIAEoCRIRCgl0cmFuc3BvcnQYBCABKAkSEAoIcHJvZHVjZWQYBSABKAQSEQoJZGVsaXZlcmVkGAYgASgEEhEKCWluX2ZsaWdodBgHIAEoBBI2Cgdkcm9wcGVkGAggAygLMiUuZWRnZWZsb3cudjEuT3V0cHV0U3RhdHMuRHJvcHBlZEVudHJ5Eg0KBWJ5dGVzGAkgASgEEgsKA2ZwcxgKIAEoARIRCgljb25zdW1lcnMYCyABKA0SDwoHc3BpbGxlZBgMIAEoBBIVCg1zcGlsbGVkX2J5dGVzGA0gASgEGi4KDERyb3BwZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBIjgKDkRlYWRMZXR0ZXJzQXNrEhIKCnJlcGxheV9pZHMYASADKAkSEgoKcmVwbGF5X2FsbBgCIAEoCCJjChFEZWFkTGV0dGVyc0Fuc3dlchItCgxkZWFkX2xldHRlcnMYASADKAsyFy5lZGdlZmxvdy52MS5EZWFkTGV0dGVyEhAKCHJlcGxheWVkGAIgASgNEg0KBWVycm9yGAMgASgJItwBCgpEZWFkTGV0dGVyEgoKAmlkGAEgASgJEhAKCGluc3RhbmNlGAIgASgJEhMKC2RldmljZV9uYW1lGAMgASgJEgwKBGxpbmsYBCABKAkSDQoFZ3JvdXAYBSABKAkSEgoKYXRfdW5peF9tcxgGIAEoAxIXCg9jYXB0dXJlX3VuaXhfbXMYByABKAMSEgoKZGVsaXZlcmllcxgIIAEoDRINCgVlcG9jaBgJIAEoDRIQCghzZXF1ZW5jZRgKIAEoBBINCgVjb2RlYxgLIAEoCRINCgVieXRlcxgMIAEoBCLgAQoKRGV2aWNlTG9hZBISCgphdF91bml4X21zGAEgASgDEgsKA2NwdRgCIAEoARIZChFtZW1vcnlfdXNlZF9ieXRlcxgDIAEoBBIaChJtZW1vcnlfdG90YWxfYnl0ZXMYBCABKAQSFwoPZGlza191c2VkX2J5dGVzGAUgASgEEhgKEGRpc2tfdG90YWxfYnl0ZXMYBiABKAQSIAoTdGVtcGVyYXR1cmVfY2Vsc2l1cxgHIAEoAUgAiAEBEg0KBWxvYWQxGAggASgBQhYKFF90ZW1wZXJhdHVyZV9jZWxzaXVzIkEKCUNvbmRpdGlvbhIMCgR0eXBlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSFQoNc2luY2VfdW5peF9tcxgDIAEoAyqRAgoNSW5zdGFuY2VQaGFzZRIeChpJTlNUQU5DRV9QSEFTRV9VTlNQRUNJRklFRBAAEhoKFklOU1RBTkNFX1BIQVNFX1BFTkRJTkcQARIbChdJTlNUQU5DRV9QSEFTRV9TVEFSVElORxACEhgKFElOU1RBTkNFX1BIQVNFX1JFQURZEAMSGgoWSU5TVEFOQ0VfUEhBU0VfQkFDS09GRhAEEh0KGUlOU1RBTkNFX1BIQVNFX0NSQVNIX0xPT1AQBRIZChVJTlNUQU5DRV9QSEFTRV9GQUlMRUQQBhIbChdJTlNUQU5DRV9QSEFTRV9TVE9QUElORxAHEhoKFklOU1RBTkNFX1BIQVNFX1NUT1BQRUQQCGIGcHJvdG8z");
 
 /**
  * @generated from message edgeflow.v1.InstanceStatus
@@ -433,6 +433,13 @@ export type InputStats = Message<"edgeflow.v1.InputStats"> & {
    * @generated from field: uint32 expected = 10;
    */
   expected: number;
+
+  /**
+   * Frames that the producer said will never come; it counts them by reason.
+   *
+   * @generated from field: uint64 missing = 11;
+   */
+  missing: bigint;
 };
 
 /**
@@ -504,6 +511,18 @@ export type OutputStats = Message<"edgeflow.v1.OutputStats"> & {
    * @generated from field: uint32 consumers = 11;
    */
   consumers: number;
+
+  /**
+   * Of those in flight, frames that are on the producer's disk only.
+   *
+   * @generated from field: uint64 spilled = 12;
+   */
+  spilled: bigint;
+
+  /**
+   * @generated from field: uint64 spilled_bytes = 13;
+   */
+  spilledBytes: bigint;
 };
 
 /**
@@ -512,6 +531,140 @@ export type OutputStats = Message<"edgeflow.v1.OutputStats"> & {
  */
 export const OutputStatsSchema: GenMessage<OutputStats> = /*@__PURE__*/
   messageDesc(file_edgeflow_v1_status, 7);
+
+/**
+ * What is asked about the dead letters of an instance: which there are, or that some are sent once
+ * more.
+ *
+ * @generated from message edgeflow.v1.DeadLettersAsk
+ */
+export type DeadLettersAsk = Message<"edgeflow.v1.DeadLettersAsk"> & {
+  /**
+   * @generated from field: repeated string replay_ids = 1;
+   */
+  replayIds: string[];
+
+  /**
+   * @generated from field: bool replay_all = 2;
+   */
+  replayAll: boolean;
+};
+
+/**
+ * Describes the message edgeflow.v1.DeadLettersAsk.
+ * Use `create(DeadLettersAskSchema)` to create a new message.
+ */
+export const DeadLettersAskSchema: GenMessage<DeadLettersAsk> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_status, 8);
+
+/**
+ * @generated from message edgeflow.v1.DeadLettersAnswer
+ */
+export type DeadLettersAnswer = Message<"edgeflow.v1.DeadLettersAnswer"> & {
+  /**
+   * Those that are left, oldest first; a bounded number.
+   *
+   * @generated from field: repeated edgeflow.v1.DeadLetter dead_letters = 1;
+   */
+  deadLetters: DeadLetter[];
+
+  /**
+   * @generated from field: uint32 replayed = 2;
+   */
+  replayed: number;
+
+  /**
+   * Why it was not all done; empty: it was.
+   *
+   * @generated from field: string error = 3;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message edgeflow.v1.DeadLettersAnswer.
+ * Use `create(DeadLettersAnswerSchema)` to create a new message.
+ */
+export const DeadLettersAnswerSchema: GenMessage<DeadLettersAnswer> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_status, 9);
+
+/**
+ * A frame that was put aside because its consumer died with it too often.
+ *
+ * @generated from message edgeflow.v1.DeadLetter
+ */
+export type DeadLetter = Message<"edgeflow.v1.DeadLetter"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string instance = 2;
+   */
+  instance: string;
+
+  /**
+   * Filled in by the control plane.
+   *
+   * @generated from field: string device_name = 3;
+   */
+  deviceName: string;
+
+  /**
+   * @generated from field: string link = 4;
+   */
+  link: string;
+
+  /**
+   * The consuming node.
+   *
+   * @generated from field: string group = 5;
+   */
+  group: string;
+
+  /**
+   * @generated from field: int64 at_unix_ms = 6;
+   */
+  atUnixMs: bigint;
+
+  /**
+   * @generated from field: int64 capture_unix_ms = 7;
+   */
+  captureUnixMs: bigint;
+
+  /**
+   * @generated from field: uint32 deliveries = 8;
+   */
+  deliveries: number;
+
+  /**
+   * @generated from field: uint32 epoch = 9;
+   */
+  epoch: number;
+
+  /**
+   * @generated from field: uint64 sequence = 10;
+   */
+  sequence: bigint;
+
+  /**
+   * @generated from field: string codec = 11;
+   */
+  codec: string;
+
+  /**
+   * @generated from field: uint64 bytes = 12;
+   */
+  bytes: bigint;
+};
+
+/**
+ * Describes the message edgeflow.v1.DeadLetter.
+ * Use `create(DeadLetterSchema)` to create a new message.
+ */
+export const DeadLetterSchema: GenMessage<DeadLetter> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_status, 10);
 
 /**
  * @generated from message edgeflow.v1.DeviceLoad
@@ -567,7 +720,7 @@ export type DeviceLoad = Message<"edgeflow.v1.DeviceLoad"> & {
  * Use `create(DeviceLoadSchema)` to create a new message.
  */
 export const DeviceLoadSchema: GenMessage<DeviceLoad> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_status, 8);
+  messageDesc(file_edgeflow_v1_status, 11);
 
 /**
  * @generated from message edgeflow.v1.Condition
@@ -596,7 +749,7 @@ export type Condition = Message<"edgeflow.v1.Condition"> & {
  * Use `create(ConditionSchema)` to create a new message.
  */
 export const ConditionSchema: GenMessage<Condition> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_status, 9);
+  messageDesc(file_edgeflow_v1_status, 12);
 
 /**
  * @generated from enum edgeflow.v1.InstancePhase
