@@ -215,6 +215,7 @@ fn open(path: &Path, qos: &LinkQos) -> Result<Publisher> {
             qos: qos.clone(),
         }],
         limits: Limits::default(),
+        shared_memory: Some(edgeflow_stream::transport::shm::SharedMemory::default()),
     };
     Ok(Publisher::new(config, Box::new(UnixListen::bind(path)?))?)
 }

@@ -14,6 +14,7 @@ pub(crate) fn publish(path: &std::path::Path) {
         name: "test".to_owned(),
         groups: Vec::new(),
         limits: Limits::default(),
+        shared_memory: Some(edgeflow_stream::transport::shm::SharedMemory::default()),
     };
     let listen = Box::new(UnixListen::bind(path).unwrap());
     let publisher = Publisher::new(config, listen).unwrap();

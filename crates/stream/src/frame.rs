@@ -339,6 +339,23 @@ impl RawHeader {
         self.meta_len as usize + self.payload_len as usize
     }
 
+    /// The header bytes again.
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut out = encode_fields(&self.header, self.meta_len, self.payload_len);
+        out[CRC_OFFSET..CRC_OFFSET + 4].copy_from_slice(&self.crc.to_le_bytes());
+        out
+    }
+
+    /// Bytes of meta.
+    pub fn meta_len(&self) -> usize {
+        self.meta_len as usize
+    }
+
+    /// Bytes of payload.
+    pub fn payload_len(&self) -> usize {
+        self.payload_len as usize
+    }
+
     /// Makes the frame of the header and the bytes that follow it, which must be
     /// [`Self::body_len`] long.
     pub fn finish(self, body: &Bytes) -> Result<Frame, FrameError> {
@@ -351,6 +368,18 @@ impl RawHeader {
         }
         let meta = body.slice(..self.meta_len as usize);
         let payload = body.slice(self.meta_len as usize..);
+        self.finish_parts(meta, payload)
+    }
+
+    /// Makes the frame of the header and what follows it, in two buffers.
+    pub fn finish_parts(self, meta: Bytes, payload: Bytes) -> Result<Frame, FrameError> {
+        let have = meta.len() + payload.len();
+        if meta.len() != self.meta_len() || payload.len() != self.payload_len() {
+            return Err(FrameError::Truncated {
+                have: HEADER_LEN + have.min(self.body_len()),
+                need: HEADER_LEN + self.body_len(),
+            });
+        }
         let mut crc = crc32c::crc32c_append(self.crc_so_far, &meta);
         if self.header.flags & FLAG_PAYLOAD_CRC != 0 {
             crc = crc32c::crc32c_append(crc, &payload);
@@ -396,6 +425,38 @@ impl Fields<'_> {
             None => [0; N],
         }
     }
+}
+
+/// The header bytes with the checksum field zero.
+fn encode_fields(header: &Header, meta_len: u32, payload_len: u32) -> [u8; HEADER_LEN] {
+    let mut out = [0_u8; HEADER_LEN];
+    let mut at = 0;
+    let mut put = |bytes: &[u8]| {
+        out[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    };
+    put(&MAGIC);
+    put(&[
+        VERSION,
+        header.kind.to_wire(),
+        header.codec.to_wire(),
+        header.flags,
+    ]);
+    put(&header.stream_id.to_le_bytes());
+    put(&header.epoch.to_le_bytes());
+    put(&header.seq.to_le_bytes());
+    put(&header.capture_ns.to_le_bytes());
+    put(&header.capture_mono_ns.to_le_bytes());
+    put(&header.clock_error_us.to_le_bytes());
+    put(&header.ttl_ms.to_le_bytes());
+    put(&header.width.to_le_bytes());
+    put(&header.height.to_le_bytes());
+    put(&header.stride.to_le_bytes());
+    put(&meta_len.to_le_bytes());
+    put(&payload_len.to_le_bytes());
+    put(&header.trace_id);
+    put(&header.span_id);
+    out
 }
 
 /// CRC-32C of the header bytes with the checksum field zero.
@@ -486,40 +547,10 @@ impl Frame {
 
     /// The header bytes. A frame is sent as these, then `meta`, then `payload`, without copying.
     pub fn encode_header(&self) -> [u8; HEADER_LEN] {
-        let header = &self.header;
-        let mut out = [0_u8; HEADER_LEN];
-        let mut at = 0;
-        let mut put = |bytes: &[u8]| {
-            out[at..at + bytes.len()].copy_from_slice(bytes);
-            at += bytes.len();
-        };
-        put(&MAGIC);
-        put(&[
-            VERSION,
-            header.kind.to_wire(),
-            header.codec.to_wire(),
-            header.flags,
-        ]);
-        put(&header.stream_id.to_le_bytes());
-        put(&header.epoch.to_le_bytes());
-        put(&header.seq.to_le_bytes());
-        put(&header.capture_ns.to_le_bytes());
-        put(&header.capture_mono_ns.to_le_bytes());
-        put(&header.clock_error_us.to_le_bytes());
-        put(&header.ttl_ms.to_le_bytes());
-        put(&header.width.to_le_bytes());
-        put(&header.height.to_le_bytes());
-        put(&header.stride.to_le_bytes());
-        put(&u32::try_from(self.meta.len())
-            .unwrap_or(u32::MAX)
-            .to_le_bytes());
-        put(&u32::try_from(self.payload.len())
-            .unwrap_or(u32::MAX)
-            .to_le_bytes());
-        put(&header.trace_id);
-        put(&header.span_id);
+        let length = |bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let mut out = encode_fields(&self.header, length(&self.meta), length(&self.payload));
         let mut crc = crc32c::crc32c_append(header_crc(&out), &self.meta);
-        if header.flags & FLAG_PAYLOAD_CRC != 0 {
+        if self.header.flags & FLAG_PAYLOAD_CRC != 0 {
             crc = crc32c::crc32c_append(crc, &self.payload);
         }
         out[CRC_OFFSET..CRC_OFFSET + 4].copy_from_slice(&crc.to_le_bytes());

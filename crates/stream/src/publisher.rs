@@ -14,6 +14,7 @@ use edgeflow_spec::qos::LinkQos;
 use crate::frame::{Frame, FrameError, Limits};
 use crate::stats::GroupStats;
 use crate::transport::Listen;
+use crate::transport::shm::{PoolStats, SharedMemory};
 use crate::wake::Waker;
 
 mod dead_letters;
@@ -22,6 +23,7 @@ mod io_thread;
 mod member;
 mod record;
 mod spill;
+mod sharing;
 mod state;
 mod store;
 
@@ -66,6 +68,8 @@ pub struct PublisherConfig {
     pub groups: Vec<GroupConfig>,
     /// Largest frame that may be sent.
     pub limits: Limits,
+    /// Payloads in shared memory, for consumers that can map it. `None`: all on the socket.
+    pub shared_memory: Option<SharedMemory>,
 }
 
 /// Why a frame was not sent, to any group.
@@ -122,7 +126,7 @@ impl Publisher {
     /// Serves consumers that connect to `listen`. Nothing goes to disk: a link that spills blocks,
     /// and there are no dead letters.
     pub fn new(config: PublisherConfig, listen: Box<dyn Listen>) -> io::Result<Self> {
-        Self::start(State::new(config, listen.name()), listen)
+        Self::start(State::new(config, listen.as_ref()), listen)
     }
 
     /// The same with a folder for what goes to disk. Frames that a former life left there come
@@ -132,7 +136,7 @@ impl Publisher {
         store: &Path,
         listen: Box<dyn Listen>,
     ) -> io::Result<Self> {
-        let mut state = State::new(config, listen.name());
+        let mut state = State::new(config, listen.as_ref());
         state.use_store(store);
         Self::start(state, listen)
     }
@@ -311,6 +315,11 @@ impl PublisherHandle {
             return folder.remove(id).map(|()| true);
         }
         Err(DeadLetterError::Unknown(id.to_owned()))
+    }
+
+    /// What is in shared memory now.
+    pub fn shared_memory(&self) -> PoolStats {
+        self.shared.state().shared_memory()
     }
 
     /// Makes a `send` that waits for room, and every later one that would, return

@@ -87,6 +87,8 @@ pub struct GroupStats {
     pub qos: QosMode,
     /// Transport name.
     pub transport: &'static str,
+    /// Why this transport and not a faster one, if there is something to tell.
+    pub transport_reason: String,
     /// Frames that were sent while the group existed.
     pub produced: u64,
     /// Frames that a consumer's loop is done with.

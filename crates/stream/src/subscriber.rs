@@ -20,6 +20,7 @@ use crate::wake::Waker;
 
 mod counters;
 mod dedup;
+mod memory;
 mod order;
 mod peer;
 

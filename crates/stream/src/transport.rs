@@ -1,13 +1,20 @@
 //! The byte streams below links. A transport makes connected, non-blocking stream sockets; all
 //! else (protocol, credits, reconnects) is the same above every transport.
 
-use std::io::{self, IoSlice};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
 
 pub mod memory;
+pub mod shm;
 pub mod unix;
 
 /// The producer's side: a place where consumers connect.
@@ -18,6 +25,10 @@ pub trait Listen: Send {
     fn accept(&mut self) -> io::Result<Option<OwnedFd>>;
     /// Transport name in statistics.
     fn name(&self) -> &'static str;
+    /// Whether descriptors can be passed to consumers, so that payloads can be in shared memory.
+    fn passes_descriptors(&self) -> bool {
+        false
+    }
 }
 
 /// The consumer's side: a way to connect to one producer.
@@ -54,6 +65,62 @@ pub(crate) fn send_parts(
         let sent = rustix::net::sendmsg(&fd, &slices, &mut SendAncillaryBuffer::default(), flags);
         match sent {
             Ok(sent) => return Ok(Some(sent)),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Descriptors that go with one message at most.
+const MAX_FDS: usize = 2;
+/// Descriptors of one message that are taken; the kernel closes more.
+const MAX_FDS_IN: usize = 4;
+
+/// Sends what fits now of `bytes`, with descriptors. `None`: nothing fits.
+pub(crate) fn send_with_fds(
+    fd: impl AsFd,
+    bytes: &[u8],
+    fds: &[Arc<OwnedFd>],
+) -> io::Result<Option<usize>> {
+    let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    loop {
+        match rustix::net::sendmsg(&fd, &[IoSlice::new(bytes)], &mut control, flags) {
+            Ok(sent) => return Ok(Some(sent)),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Like [`receive`], and adds the descriptors that came to `fds`. The kernel drops those that do
+/// not fit: the message that they belong to misses them then.
+pub(crate) fn receive_with_fds(
+    fd: impl AsFd,
+    buffer: &mut [u8],
+    fds: &mut VecDeque<OwnedFd>,
+) -> io::Result<Option<usize>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS_IN))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    loop {
+        let mut slices = [IoSliceMut::new(buffer)];
+        match rustix::net::recvmsg(&fd, &mut slices, &mut control, flags) {
+            Ok(received) => {
+                for message in control.drain() {
+                    if let RecvAncillaryMessage::ScmRights(rights) = message {
+                        fds.extend(rights);
+                    }
+                }
+                return Ok(Some(received.bytes));
+            }
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Ok(None),
             Err(error) => return Err(error.into()),

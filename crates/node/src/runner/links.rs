@@ -145,6 +145,7 @@ fn open_output(config: &InstanceConfig, socket: &OutputSocket) -> std::io::Resul
         name: format!("{}/{}", config.instance.id, socket.port),
         groups: groups.collect(),
         limits: Limits::default(),
+        shared_memory: Some(edgeflow_stream::transport::shm::SharedMemory::default()),
     };
     let store = config.state_dir.join(STORE_FOLDER).join(&socket.port);
     let spilling = publisher_config.groups.iter();

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 
 use super::message::{
     ACCEPT, CREDIT, Credit, DATA, DATA_FIELDS_LEN, DATA_PREFIX_LEN, Data, END, ENVELOPE_LEN,
-    FLAG_REDELIVERED, FLAG_REPLY, GAP, Gap, HELLO, MAX_CONTROL_LEN, Message, PING, REJECT,
+    FLAG_REDELIVERED, FLAG_REPLY, GAP, Gap, HELLO, MAX_CONTROL_LEN, Message, PING, REJECT, RETIRE,
+    SEGMENT, SHARED, SHARED_FIELDS_LEN, SHARED_PREFIX_LEN, Shared, SlotRef,
 };
 use crate::frame::{FrameError, HEADER_LEN, Limits, RawHeader};
 
@@ -67,6 +68,8 @@ struct Body {
     header: RawHeader,
     sent_mono_ns: u64,
     redelivered: bool,
+    /// Where the payload is, if it does not follow.
+    slot: Option<SlotRef>,
     bytes: BytesMut,
     filled: usize,
 }
@@ -121,14 +124,12 @@ impl Decoder {
             if zero != [0, 0] {
                 return Err(DecodeError::Malformed(kind));
             }
-            if kind != DATA {
+            if kind != DATA && kind != SHARED {
                 return self.take_control(kind, flags, len as usize);
             }
-            let Some(prefix) = there.first_chunk::<DATA_PREFIX_LEN>() else {
+            if !self.start_body(kind, flags, len)? {
                 return Ok(None);
-            };
-            let prefix = *prefix;
-            self.start_body(&prefix, flags, len)?;
+            }
         }
         self.take_body()
     }
@@ -136,13 +137,16 @@ impl Decoder {
     fn check_type(&self, kind: u8, len: u32) -> Result<(), DecodeError> {
         let accepted = match self.role {
             Role::Producer => matches!(kind, HELLO | CREDIT | PING | END),
-            Role::Consumer => matches!(kind, ACCEPT | REJECT | DATA | GAP | PING | END),
+            Role::Consumer => matches!(
+                kind,
+                ACCEPT | REJECT | DATA | GAP | PING | END | SEGMENT | SHARED | RETIRE
+            ),
         };
         if !accepted {
             return Err(DecodeError::Type(kind));
         }
-        // The exact length of DATA is checked against its header.
-        if kind != DATA && len as usize > MAX_CONTROL_LEN {
+        // The exact length of frames is checked against their header.
+        if kind != DATA && kind != SHARED && len as usize > MAX_CONTROL_LEN {
             return Err(DecodeError::TooLong { kind, len });
         }
         Ok(())
@@ -164,22 +168,32 @@ impl Decoder {
         Ok(Some(message))
     }
 
-    fn start_body(
-        &mut self,
-        prefix: &[u8; DATA_PREFIX_LEN],
-        flags: u8,
-        len: u32,
-    ) -> Result<(), DecodeError> {
-        let mut sent = [0; DATA_FIELDS_LEN];
-        sent.copy_from_slice(&prefix[ENVELOPE_LEN..ENVELOPE_LEN + DATA_FIELDS_LEN]);
-        let mut header = [0; HEADER_LEN];
-        header.copy_from_slice(&prefix[ENVELOPE_LEN + DATA_FIELDS_LEN..]);
-        let header = RawHeader::parse(&header, &self.limits).map_err(DecodeError::Frame)?;
-        if len as usize != DATA_FIELDS_LEN + HEADER_LEN + header.body_len() {
-            return Err(DecodeError::Malformed(DATA));
+    /// Begins a frame. `false`: its prefix is not there yet.
+    fn start_body(&mut self, kind: u8, flags: u8, len: u32) -> Result<bool, DecodeError> {
+        let there = &self.buffer[self.start..self.end];
+        let (prefix_len, slot) = if kind == SHARED {
+            let prefix = there.first_chunk::<SHARED_PREFIX_LEN>();
+            (SHARED_PREFIX_LEN, prefix.map(slot_of))
+        } else {
+            (DATA_PREFIX_LEN, None)
+        };
+        if there.len() < prefix_len {
+            return Ok(false);
         }
-        self.start += DATA_PREFIX_LEN;
-        let mut bytes = self.frame_buffer(header.body_len());
+        let mut sent = [0; DATA_FIELDS_LEN];
+        sent.copy_from_slice(&there[ENVELOPE_LEN..ENVELOPE_LEN + DATA_FIELDS_LEN]);
+        let mut header = [0; HEADER_LEN];
+        header.copy_from_slice(&there[prefix_len - HEADER_LEN..prefix_len]);
+        let header = RawHeader::parse(&header, &self.limits).map_err(DecodeError::Frame)?;
+        let (fields, follows) = match slot {
+            Some(_) => (SHARED_FIELDS_LEN, header.meta_len()),
+            None => (DATA_FIELDS_LEN, header.body_len()),
+        };
+        if len as usize != fields + HEADER_LEN + follows {
+            return Err(DecodeError::Malformed(kind));
+        }
+        self.start += prefix_len;
+        let mut bytes = self.frame_buffer(follows);
         let there = &self.buffer[self.start..self.end];
         let filled = there.len().min(bytes.len());
         bytes[..filled].copy_from_slice(&there[..filled]);
@@ -188,10 +202,11 @@ impl Decoder {
             header,
             sent_mono_ns: u64::from_le_bytes(sent),
             redelivered: flags & FLAG_REDELIVERED != 0,
+            slot,
             bytes,
             filled,
         });
-        Ok(())
+        Ok(true)
     }
 
     fn take_body(&mut self) -> Result<Option<Message>, DecodeError> {
@@ -199,20 +214,33 @@ impl Decoder {
             return Ok(None);
         };
         let bytes = body.bytes.freeze();
-        let frame = body.header.finish(&bytes).map_err(DecodeError::Frame)?;
         if !bytes.is_empty() {
-            self.kept.push(bytes);
+            self.kept.push(bytes.clone());
         }
+        let (sent_mono_ns, redelivered) = (body.sent_mono_ns, body.redelivered);
+        if let Some(slot) = body.slot {
+            return Ok(Some(Message::Shared(Shared {
+                header: body.header,
+                meta: bytes,
+                slot,
+                sent_mono_ns,
+                redelivered,
+            })));
+        }
+        let frame = body.header.finish(&bytes).map_err(DecodeError::Frame)?;
         Ok(Some(Message::Data(Data {
             frame,
-            sent_mono_ns: body.sent_mono_ns,
-            redelivered: body.redelivered,
+            sent_mono_ns,
+            redelivered,
         })))
     }
 
     /// A buffer of `len` bytes: one of an earlier frame that nobody holds any more, or a new one.
     /// What is left in it is overwritten before anybody sees it.
     fn frame_buffer(&mut self, len: usize) -> BytesMut {
+        if len == 0 {
+            return BytesMut::new();
+        }
         let mut reused = None;
         let kept = std::mem::take(&mut self.kept);
         for bytes in kept {
@@ -263,9 +291,30 @@ fn parse_control(kind: u8, flags: u8, body: &[u8]) -> Option<Message> {
             token: u64::from_le_bytes(body.try_into().ok()?),
             reply: flags & FLAG_REPLY != 0,
         },
+        SEGMENT => {
+            let (id, len) = body.split_first_chunk()?;
+            Message::Segment {
+                id: u32::from_le_bytes(*id),
+                len: u64::from_le_bytes(len.try_into().ok()?),
+            }
+        }
+        RETIRE => Message::Retire {
+            id: u32::from_le_bytes(body.try_into().ok()?),
+        },
         END => body.is_empty().then_some(Message::End)?,
         _ => return None,
     })
+}
+
+fn slot_of(prefix: &[u8; SHARED_PREFIX_LEN]) -> SlotRef {
+    let mut offset = [0; 8];
+    offset.copy_from_slice(&prefix[24..32]);
+    let word = |at: usize| [prefix[at], prefix[at + 1], prefix[at + 2], prefix[at + 3]];
+    SlotRef {
+        segment: u32::from_le_bytes(word(16)),
+        ticket: u32::from_le_bytes(word(20)),
+        offset: u64::from_le_bytes(offset),
+    }
 }
 
 fn named<T: DeserializeOwned>(body: &[u8]) -> Option<T> {

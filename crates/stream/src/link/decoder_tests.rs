@@ -18,6 +18,8 @@ fn hello() -> Message {
         boot_id: "b".into(),
         max_meta: 1,
         max_payload: 2,
+        shared_memory: false,
+        no_shared_memory: String::new(),
     })
 }
 
@@ -28,6 +30,23 @@ fn data(len: usize) -> Message {
         frame,
         sent_mono_ns: 77,
         redelivered: true,
+    })
+}
+
+fn shared(meta: usize) -> Message {
+    let mut frame = Frame::jpeg(8, 8, vec![3_u8; 70_000]);
+    frame.meta = vec![1; meta].into();
+    let header = RawHeader::parse(&frame.encode_header(), &Limits::default()).unwrap();
+    Message::Shared(Shared {
+        header,
+        meta: frame.meta,
+        slot: SlotRef {
+            segment: 3,
+            ticket: 4,
+            offset: 1 << 33,
+        },
+        sent_mono_ns: 5,
+        redelivered: meta > 0,
     })
 }
 
@@ -48,6 +67,13 @@ fn for_consumer() -> Vec<Message> {
             reason: "too_large".into(),
         }),
         data(10),
+        Message::Segment {
+            id: 3,
+            len: 1 << 40,
+        },
+        shared(0),
+        shared(100),
+        Message::Retire { id: 3 },
         Message::Ping {
             token: 9,
             reply: true,
@@ -198,7 +224,7 @@ proptest! {
     #[test]
     fn any_bytes_decode_or_fail_cleanly(
         bytes in proptest::collection::vec(any::<u8>(), 0..400),
-        kind in 0_u8..10,
+        kind in 0_u8..14,
         step in 1_usize..64,
     ) {
         let mut bytes = bytes;

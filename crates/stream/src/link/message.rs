@@ -1,9 +1,10 @@
 //! The messages of a link and their bytes.
 
+use bytes::Bytes;
 use edgeflow_spec::qos::QosMode;
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{Frame, HEADER_LEN};
+use crate::frame::{Frame, HEADER_LEN, RawHeader};
 
 /// Bytes before every body.
 pub const ENVELOPE_LEN: usize = 8;
@@ -11,6 +12,10 @@ pub const ENVELOPE_LEN: usize = 8;
 pub const DATA_FIELDS_LEN: usize = 8;
 /// Bytes of a `DATA` message before meta and payload.
 pub const DATA_PREFIX_LEN: usize = ENVELOPE_LEN + DATA_FIELDS_LEN + HEADER_LEN;
+/// Bytes of a `SHARED` body before the frame: when it was sent, and where the payload is.
+pub const SHARED_FIELDS_LEN: usize = DATA_FIELDS_LEN + 16;
+/// Bytes of a `SHARED` message before meta.
+pub const SHARED_PREFIX_LEN: usize = ENVELOPE_LEN + SHARED_FIELDS_LEN + HEADER_LEN;
 /// Largest body of every message but `DATA`.
 pub const MAX_CONTROL_LEN: usize = 4096;
 /// Longest name in a `HELLO`.
@@ -24,6 +29,9 @@ pub(super) const CREDIT: u8 = 5;
 pub(super) const GAP: u8 = 6;
 pub(super) const PING: u8 = 7;
 pub(super) const END: u8 = 8;
+pub(super) const SEGMENT: u8 = 9;
+pub(super) const SHARED: u8 = 10;
+pub(super) const RETIRE: u8 = 11;
 
 /// `DATA` flag: the frame was sent before, to a consumer that did not acknowledge it.
 pub(super) const FLAG_REDELIVERED: u8 = 1;
@@ -52,6 +60,12 @@ pub struct Hello {
     pub max_meta: u32,
     /// Largest payload that the consumer takes.
     pub max_payload: u32,
+    /// The consumer can map the producer's memory.
+    #[serde(default)]
+    pub shared_memory: bool,
+    /// Why it can't or does not want to.
+    #[serde(default)]
+    pub no_shared_memory: String,
 }
 
 /// The producer agrees.
@@ -109,6 +123,32 @@ pub struct Data {
     pub redelivered: bool,
 }
 
+/// Where a payload in shared memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotRef {
+    /// Which segment.
+    pub segment: u32,
+    /// The word of the control page that gives the slot back.
+    pub ticket: u32,
+    /// Where in the segment.
+    pub offset: u64,
+}
+
+/// A frame whose payload is in shared memory, with its delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// The frame's header; its checksum is not checked yet.
+    pub header: RawHeader,
+    /// The frame's meta.
+    pub meta: Bytes,
+    /// Where the payload is.
+    pub slot: SlotRef,
+    /// See [`Data`].
+    pub sent_mono_ns: u64,
+    /// See [`Data`].
+    pub redelivered: bool,
+}
+
 /// The consumer takes more, and tells what it is done with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Credit {
@@ -156,6 +196,20 @@ pub enum Message {
     },
     /// Either: a clean end.
     End,
+    /// Producer: memory for payloads; its descriptor comes with the message.
+    Segment {
+        /// Named by later messages.
+        id: u32,
+        /// Bytes.
+        len: u64,
+    },
+    /// Producer: a frame whose payload is in shared memory.
+    Shared(Shared),
+    /// Producer: nothing more will come from this segment.
+    Retire {
+        /// Which one.
+        id: u32,
+    },
 }
 
 /// The bytes of a message. Frames are better sent with [`encode_data_prefix`], without a copy.
@@ -188,6 +242,13 @@ pub fn encode(message: &Message) -> Vec<u8> {
             (PING, flags, token.to_le_bytes().to_vec())
         }
         Message::End => (END, 0, Vec::new()),
+        Message::Segment { id, len } => {
+            let mut body = id.to_le_bytes().to_vec();
+            body.extend_from_slice(&len.to_le_bytes());
+            (SEGMENT, 0, body)
+        }
+        Message::Shared(shared) => return encode_shared(shared),
+        Message::Retire { id } => (RETIRE, 0, id.to_le_bytes().to_vec()),
     };
     let mut out = envelope(kind, flags, body.len()).to_vec();
     out.extend_from_slice(&body);
@@ -207,6 +268,44 @@ pub fn encode_data_prefix(
     let header_at = ENVELOPE_LEN + DATA_FIELDS_LEN;
     out[ENVELOPE_LEN..header_at].copy_from_slice(&sent_mono_ns.to_le_bytes());
     out[header_at..].copy_from_slice(&frame.encode_header());
+    out
+}
+
+/// The bytes of a `SHARED` message up to the frame's meta, which follows as it is.
+pub fn encode_shared_prefix(
+    frame: &Frame,
+    slot: &SlotRef,
+    sent_mono_ns: u64,
+    redelivered: bool,
+) -> [u8; SHARED_PREFIX_LEN] {
+    let header = frame.encode_header();
+    shared_prefix(&header, frame.meta.len(), slot, sent_mono_ns, redelivered)
+}
+
+fn encode_shared(shared: &Shared) -> Vec<u8> {
+    let header = shared.header.encode();
+    let (sent, again) = (shared.sent_mono_ns, shared.redelivered);
+    let mut out = shared_prefix(&header, shared.meta.len(), &shared.slot, sent, again).to_vec();
+    out.extend_from_slice(&shared.meta);
+    out
+}
+
+fn shared_prefix(
+    header: &[u8; HEADER_LEN],
+    meta_len: usize,
+    slot: &SlotRef,
+    sent_mono_ns: u64,
+    redelivered: bool,
+) -> [u8; SHARED_PREFIX_LEN] {
+    let flags = if redelivered { FLAG_REDELIVERED } else { 0 };
+    let len = SHARED_FIELDS_LEN + HEADER_LEN + meta_len;
+    let mut out = [0; SHARED_PREFIX_LEN];
+    out[..ENVELOPE_LEN].copy_from_slice(&envelope(SHARED, flags, len));
+    out[8..16].copy_from_slice(&sent_mono_ns.to_le_bytes());
+    out[16..20].copy_from_slice(&slot.segment.to_le_bytes());
+    out[20..24].copy_from_slice(&slot.ticket.to_le_bytes());
+    out[24..32].copy_from_slice(&slot.offset.to_le_bytes());
+    out[32..].copy_from_slice(header);
     out
 }
 

@@ -454,12 +454,13 @@ impl Group {
         self.held_bytes = 0;
     }
 
-    pub(super) fn stats(&self, transport: &'static str) -> GroupStats {
+    pub(super) fn stats(&self, transport: &'static str, transport_reason: String) -> GroupStats {
         GroupStats {
             link: self.link.clone(),
             group: self.name.clone(),
             qos: self.qos.mode,
             transport,
+            transport_reason,
             produced: self.produced,
             delivered: self.delivered,
             in_flight: self.in_flight(),

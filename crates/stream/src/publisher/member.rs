@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use super::group::Entry;
 use crate::frame::{Frame, Limits};
-use crate::link::message::DATA_PREFIX_LEN;
-use crate::link::{Decoder, Message, Role, encode, encode_data_prefix};
+use crate::link::message::{DATA_PREFIX_LEN, SHARED_PREFIX_LEN};
+use crate::link::{Decoder, Message, Role, encode, encode_data_prefix, encode_shared_prefix};
 use crate::transport;
+use crate::transport::shm::Given;
 
 /// Control messages that may wait for a consumer that does not read; more means it is broken.
 const MAX_CONTROL_WAITING: usize = 64;
@@ -51,12 +52,16 @@ pub(super) struct Member {
 enum Outgoing {
     Control(Vec<u8>),
     Data(Box<[u8; DATA_PREFIX_LEN]>, Frame),
+    Shared(Box<[u8; SHARED_PREFIX_LEN]>, Frame),
+    /// The descriptors go with the first byte.
+    WithFds(Vec<u8>, Vec<Arc<OwnedFd>>),
 }
 
 impl Outgoing {
     fn parts(&self) -> [&[u8]; 3] {
         match self {
-            Self::Control(bytes) => [bytes, &[], &[]],
+            Self::Control(bytes) | Self::WithFds(bytes, _) => [bytes, &[], &[]],
+            Self::Shared(prefix, frame) => [prefix.as_slice(), &frame.meta, &[]],
             Self::Data(prefix, frame) => [prefix.as_slice(), &frame.meta, &frame.payload],
         }
     }
@@ -108,6 +113,40 @@ impl Member {
         self.flush()
     }
 
+    /// Like [`Self::send_control`], with descriptors.
+    pub(super) fn send_with_fds(
+        &mut self,
+        message: &Message,
+        fds: Vec<Arc<OwnedFd>>,
+    ) -> io::Result<()> {
+        let bytes = encode(message);
+        self.outbox.push_back(Outgoing::WithFds(bytes, fds));
+        self.flush()
+    }
+
+    /// Gives it a frame whose payload is in a slot, for one credit. On an error the frame is among
+    /// the unacknowledged.
+    pub(super) fn give_shared(&mut self, entry: Entry, given: Given) -> io::Result<()> {
+        self.credits = self.credits.saturating_sub(1);
+        for id in given.retired {
+            let retire = encode(&Message::Retire { id });
+            self.outbox.push_back(Outgoing::Control(retire));
+        }
+        if let Some(announce) = given.announce {
+            let (id, len) = (announce.id, announce.len);
+            let segment = encode(&Message::Segment { id, len });
+            self.outbox
+                .push_back(Outgoing::WithFds(segment, vec![announce.fd]));
+        }
+        let (sent, again) = (entry.sent_mono_ns, entry.redelivered);
+        let prefix = encode_shared_prefix(&entry.frame, &given.slot, sent, again);
+        let frame = entry.frame.clone();
+        self.unacked.push_back(entry);
+        self.outbox
+            .push_back(Outgoing::Shared(Box::new(prefix), frame));
+        self.flush()
+    }
+
     /// Gives it a frame, for one credit. On an error the frame is among the unacknowledged.
     pub(super) fn give(&mut self, entry: Entry) -> io::Result<()> {
         self.credits = self.credits.saturating_sub(1);
@@ -122,7 +161,13 @@ impl Member {
     /// Writes what fits now.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         while let Some(outgoing) = self.outbox.front() {
-            match transport::send_parts(&self.fd, outgoing.parts(), self.written)? {
+            let sent = match outgoing {
+                Outgoing::WithFds(bytes, fds) if self.written == 0 => {
+                    transport::send_with_fds(&self.fd, bytes, fds)?
+                }
+                _ => transport::send_parts(&self.fd, outgoing.parts(), self.written)?,
+            };
+            match sent {
                 None => return Ok(()),
                 Some(count) => self.written += count,
             }

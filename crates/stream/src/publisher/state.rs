@@ -11,12 +11,15 @@ use edgeflow_spec::qos::{LinkQos, QosMode};
 use super::dead_letters::DeadLetters;
 use super::group::{Entry, Group};
 use super::member::{Member, Phase};
+use super::sharing::{Placed, Sharing};
 use super::{GREETING_TIMEOUT, MAX_GROUPS, MAX_MEMBERS, PublisherConfig, VIEW_PREFIX, store};
 use crate::clock;
 use crate::frame::{Frame, Limits};
 use crate::link::message::MAX_NAME_LEN;
 use crate::link::{Accept, Credit, Gap, Hello, Message, Reject, RejectCode, negotiate};
 use crate::stats::{DropReason, GroupStats};
+use crate::transport::Listen;
+use crate::transport::shm::PoolStats;
 use crate::wake::Waker;
 
 /// Why a frame is not taken now.
@@ -45,7 +48,7 @@ pub(super) struct State {
     epoch: u32,
     seq: u64,
     limits: Limits,
-    transport: &'static str,
+    sharing: Sharing,
     groups: BTreeMap<u32, Group>,
     members: BTreeMap<u64, Member>,
     next_group: u32,
@@ -64,13 +67,13 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(config: PublisherConfig, transport: &'static str) -> Self {
+    pub(super) fn new(config: PublisherConfig, listen: &dyn Listen) -> Self {
         let mut state = Self {
             stream_id: crc32c::crc32c(config.name.as_bytes()),
             epoch: new_epoch(),
             seq: 0,
             limits: config.limits,
-            transport,
+            sharing: Sharing::new(&config, listen),
             groups: BTreeMap::new(),
             members: BTreeMap::new(),
             next_group: 0,
@@ -174,8 +177,15 @@ impl State {
     pub(super) fn stats(&self) -> Vec<GroupStats> {
         self.groups
             .values()
-            .map(|group| group.stats(self.transport))
+            .map(|group| {
+                let (transport, reason) = self.sharing.transport_of(&group.members);
+                group.stats(transport, reason)
+            })
             .collect()
+    }
+
+    pub(super) fn shared_memory(&mut self) -> PoolStats {
+        self.sharing.stats()
     }
 
     /// Whether every group takes a frame of `bytes`.
@@ -261,7 +271,11 @@ impl State {
                 let told = gaps
                     .map(Message::Gap)
                     .try_for_each(|gap| member.send_control(&gap));
-                member.give(entry).and(told)
+                let given = match self.sharing.place(member_id, &entry.frame) {
+                    Placed::Slot(given) => member.give_shared(entry, given),
+                    Placed::Socket => member.give(entry),
+                };
+                given.and(told)
             };
             let unwritten = member.has_unwritten();
             self.needs_thread |= unwritten;
@@ -329,9 +343,13 @@ impl State {
                 return Err(message);
             }
         };
+        let Some(member) = self.members.get(&id) else {
+            return Ok(());
+        };
+        let fds = self.sharing.join(id, &member.fd, hello);
         let accept = Message::Accept(Accept {
             protocol: negotiate(hello.protocol_min, hello.protocol_max).unwrap_or_default(),
-            transport: self.transport.to_owned(),
+            transport: self.sharing.transport_of(&[id]).0.to_owned(),
             stream_id: self.stream_id,
             epoch: self.epoch,
             boot_id: clock::boot_id().to_owned(),
@@ -348,7 +366,11 @@ impl State {
         if let Some(group) = self.groups.get_mut(&group_id) {
             group.members.push(id);
         }
-        let accepted = member.send_control(&accept);
+        let accepted = if fds.is_empty() {
+            member.send_control(&accept)
+        } else {
+            member.send_with_fds(&accept, fds)
+        };
         self.replace_older(group_id, id, &hello.member);
         accepted.map_err(|error| error.to_string())
     }
@@ -457,6 +479,7 @@ impl State {
         let Some(member) = self.members.remove(&id) else {
             return;
         };
+        self.sharing.leave(id);
         let Phase::Member { group: group_id } = member.phase else {
             return;
         };

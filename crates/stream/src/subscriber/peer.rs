@@ -12,6 +12,7 @@ use rustix::event::PollFlags;
 
 use super::counters::Counters;
 use super::dedup::{FrameId, Seen};
+use super::memory::Memory;
 use super::{
     BALANCED_PREFETCH, DURABLE_PREFETCH, GREETING_TIMEOUT, InputConfig, MAX_RETRY, MIN_RETRY,
     SubscriberConfig,
@@ -22,6 +23,7 @@ use crate::link::{
     Credit, Data, Decoder, Hello, Message, PROTOCOL_MAX, PROTOCOL_MIN, Role, encode,
 };
 use crate::stats::DropReason;
+use crate::transport::shm::ShareError;
 use crate::transport::{self, Dial};
 
 /// Bytes that may wait to be written to a producer that does not read.
@@ -35,7 +37,7 @@ pub(super) struct Peer {
     pub(super) port: Arc<str>,
     /// Index of the counters of its link.
     pub(super) counters: usize,
-    hello: Message,
+    hello: Hello,
     qos: LinkQos,
     limits: Limits,
     from: String,
@@ -51,6 +53,8 @@ pub(super) struct Peer {
     held: HashSet<FrameId>,
     /// Frames of gaps that are not counted yet.
     missing: u64,
+    /// Why the next connection goes without shared memory.
+    no_shared_memory: Option<String>,
 }
 
 impl std::fmt::Debug for Peer {
@@ -83,6 +87,7 @@ struct Conn {
     credits: u32,
     /// Credits and acknowledgements to send.
     pending: Credit,
+    memory: Memory,
 }
 
 #[derive(Debug)]
@@ -123,7 +128,7 @@ impl Arrival {
 
 impl Peer {
     pub(super) fn new(config: &SubscriberConfig, input: InputConfig, counters: usize) -> Self {
-        let hello = Message::Hello(Hello {
+        let hello = Hello {
             protocol_min: PROTOCOL_MIN,
             protocol_max: PROTOCOL_MAX,
             link: input.link,
@@ -133,7 +138,9 @@ impl Peer {
             boot_id: clock::boot_id().to_owned(),
             max_meta: config.limits.max_meta,
             max_payload: config.limits.max_payload,
-        });
+            shared_memory: true,
+            no_shared_memory: String::new(),
+        };
         Self {
             port: input.port.into(),
             counters,
@@ -151,6 +158,7 @@ impl Peer {
             seen: Seen::default(),
             held: HashSet::new(),
             missing: 0,
+            no_shared_memory: None,
         }
     }
 
@@ -206,15 +214,21 @@ impl Peer {
 
     fn connect(&mut self, now: Instant) {
         self.connection += 1;
+        let hello = &mut self.hello;
+        hello.shared_memory = self.no_shared_memory.is_none();
+        hello.no_shared_memory = self.no_shared_memory.clone().unwrap_or_default();
+        let memory = Memory::new(hello.shared_memory);
+        let greeting = encode(&Message::Hello(hello.clone()));
         let conn = self.dial.dial().and_then(|fd| {
             let mut conn = Box::new(Conn {
                 fd,
                 decoder: Decoder::new(Role::Consumer, self.limits),
-                outbox: encode(&self.hello),
+                outbox: greeting,
                 ready: VecDeque::new(),
                 given: VecDeque::new(),
                 credits: 0,
                 pending: Credit::default(),
+                memory,
             });
             conn.flush()?;
             Ok(conn)
@@ -250,7 +264,7 @@ impl Peer {
             };
             let space = conn.decoder.space();
             let wanted = space.len();
-            let count = match transport::receive(&conn.fd, space) {
+            let count = match conn.memory.receive(&conn.fd, space) {
                 Ok(None) => return Ok(()),
                 Ok(Some(0)) => return Err("the producer closed the connection".to_owned()),
                 Ok(Some(count)) => count,
@@ -294,6 +308,8 @@ impl Peer {
                 if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&accept.protocol) {
                     return Err(format!("link protocol {} chosen", accept.protocol));
                 }
+                let opened = conn.memory.open(&accept.transport);
+                opened.map_err(|error| self.refuse(&error))?;
                 self.come_up(clock::same_boot(&accept.boot_id));
                 Ok(())
             }
@@ -301,13 +317,13 @@ impl Peer {
                 self.retry = MAX_RETRY;
                 Err(format!("refused: {}", reject.message))
             }
-            Message::Data(data) if !greeting => {
-                if conn.credits == 0 {
-                    return Err("the producer sent more than its credit".to_owned());
+            Message::Data(data) if !greeting => conn.take_data(data),
+            Message::Shared(_) | Message::Segment { .. } | Message::Retire { .. } if !greeting => {
+                match conn.memory.take(message) {
+                    Ok(Some(data)) => conn.take_data(data),
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(self.refuse(&error)),
                 }
-                conn.credits -= 1;
-                conn.ready.push_back(data);
-                Ok(())
             }
             Message::Gap(gap) if !greeting => {
                 let (first, last) = (gap.from_seq, gap.to_seq);
@@ -329,6 +345,13 @@ impl Peer {
         }
     }
 
+    /// Shared memory does not work here: the next connection goes without, and says why.
+    fn refuse(&mut self, error: &ShareError) -> String {
+        let reason = describe(error);
+        self.no_shared_memory = Some(format!("at the consumer: {reason}"));
+        format!("shared memory refused: {reason}")
+    }
+
     fn come_up(&mut self, same_boot: bool) {
         let down = State::Down {
             dial_at: Instant::now(),
@@ -339,6 +362,8 @@ impl Peer {
         if self.qos.keeps_frames() {
             conn.pending.credits = self.prefetch();
         }
+        // It may work with the next producer.
+        self.no_shared_memory = None;
         self.retry = MIN_RETRY;
         self.told.clear();
         tracing::debug!(from = %self.from, port = %self.port, "input connected");
@@ -493,6 +518,15 @@ impl Peer {
 }
 
 impl Conn {
+    fn take_data(&mut self, data: Data) -> Result<(), String> {
+        if self.credits == 0 {
+            return Err("the producer sent more than its credit".to_owned());
+        }
+        self.credits -= 1;
+        self.ready.push_back(data);
+        Ok(())
+    }
+
     /// The loop is done with a frame: what may be acknowledged now is.
     fn finish(&mut self, id: &FrameId) {
         if let Some(given) = self.given.iter_mut().find(|given| given.id == *id) {

@@ -82,6 +82,10 @@ impl Listen for UnixListen {
     fn name(&self) -> &'static str {
         "unix"
     }
+
+    fn passes_descriptors(&self) -> bool {
+        true
+    }
 }
 
 impl Drop for UnixListen {

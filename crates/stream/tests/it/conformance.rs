@@ -17,6 +17,9 @@ macro_rules! conformance {
         mod memory {
             $(#[test] fn $behaviour() { super::$behaviour(&mut crate::support::Memory::new()); })*
         }
+        mod shm {
+            $(#[test] fn $behaviour() { super::$behaviour(&mut crate::support::Shm::new()); })*
+        }
         mod unix {
             $(#[test] fn $behaviour() { super::$behaviour(&mut crate::support::Unix::new()); })*
         }

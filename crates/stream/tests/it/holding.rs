@@ -34,6 +34,7 @@ fn replicas(count: u32, qos: &LinkQos) -> (Vec<Publisher>, Subscriber) {
                 qos: qos.clone(),
             }],
             limits: Limits::default(),
+            shared_memory: Some(edgeflow_stream::transport::shm::SharedMemory::default()),
         };
         publishers.push(Publisher::new(config, Box::new(listen)).unwrap());
         inputs.push(InputConfig {

@@ -68,6 +68,8 @@ fn hello(group: &str, qos: QosMode) -> Hello {
         boot_id: String::new(),
         max_meta: 1000,
         max_payload: 10_000_000,
+        shared_memory: false,
+        no_shared_memory: String::new(),
     }
 }
 

@@ -11,4 +11,5 @@ mod dead_letters;
 mod holding;
 mod hostile;
 mod spill;
+mod shm;
 mod support;

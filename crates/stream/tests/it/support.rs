@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use edgeflow_spec::qos::{LinkQos, OnFull};
 use edgeflow_stream::stats::GroupStats;
+use edgeflow_stream::transport::shm::SharedMemory;
 use edgeflow_stream::transport::unix::{UnixDial, UnixListen};
 use edgeflow_stream::transport::{Dial, Listen, memory};
 use edgeflow_stream::{
@@ -20,6 +21,9 @@ pub(crate) const QUIET: Duration = Duration::from_millis(100);
 pub(crate) trait Transport {
     fn listen(&mut self) -> Box<dyn Listen>;
     fn dial(&self) -> Box<dyn Dial>;
+    fn shared_memory(&self) -> Option<SharedMemory> {
+        None
+    }
 }
 
 pub(crate) struct Memory(Option<memory::MemoryDial>);
@@ -48,15 +52,16 @@ impl Transport for Memory {
     }
 }
 
-pub(crate) struct Unix(tempfile::TempDir);
+pub(crate) struct Unix(tempfile::TempDir, Option<std::path::PathBuf>);
 
 impl Unix {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(tempfile::tempdir().unwrap(), None)
     }
 
     pub(crate) fn path(&self) -> std::path::PathBuf {
-        self.0.path().join("out")
+        let other = self.1.clone();
+        other.unwrap_or_else(|| self.0.path().join("out"))
     }
 }
 
@@ -67,6 +72,51 @@ impl Transport for Unix {
 
     fn dial(&self) -> Box<dyn Dial> {
         Box::new(UnixDial::new(self.path()))
+    }
+}
+
+/// The same, with every payload in shared memory.
+pub(crate) struct Shm {
+    unix: Unix,
+    memory: SharedMemory,
+}
+
+impl Shm {
+    pub(crate) fn new() -> Self {
+        Self::with_budget(None)
+    }
+
+    pub(crate) fn with_budget(budget: Option<u64>) -> Self {
+        Self {
+            unix: Unix::new(),
+            memory: SharedMemory {
+                min_payload: 1,
+                budget,
+            },
+        }
+    }
+
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.unix.path()
+    }
+
+    /// Uses the socket of another process.
+    pub(crate) fn connect_to(&mut self, path: std::path::PathBuf) {
+        self.unix.1 = Some(path);
+    }
+}
+
+impl Transport for Shm {
+    fn listen(&mut self) -> Box<dyn Listen> {
+        self.unix.listen()
+    }
+
+    fn dial(&self) -> Box<dyn Dial> {
+        self.unix.dial()
+    }
+
+    fn shared_memory(&self) -> Option<SharedMemory> {
+        Some(self.memory.clone())
     }
 }
 
@@ -91,6 +141,7 @@ pub(crate) fn publisher(transport: &mut dyn Transport, groups: Vec<GroupConfig>)
         name: "s.p.0/out".to_owned(),
         groups,
         limits: Limits::default(),
+        shared_memory: transport.shared_memory(),
     };
     Publisher::new(config, transport.listen()).unwrap()
 }

@@ -1,0 +1,71 @@
+//! What one connection has of its producer's shared memory: the descriptors that arrive beside the
+//! bytes, the segments, and the frames whose payloads are in them. Never waits.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::link::{Data, Message};
+use crate::transport::shm::{self, Remote, ShareError};
+use crate::transport::{receive, receive_with_fds};
+
+/// Descriptors that may wait for their messages.
+const MAX_FDS_WAITING: usize = 4;
+
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// Shared memory was asked for, so descriptors may come.
+    asked: bool,
+    fds: VecDeque<OwnedFd>,
+    remote: Option<Remote>,
+}
+
+impl Memory {
+    pub(super) fn new(asked: bool) -> Self {
+        Self {
+            asked,
+            fds: VecDeque::new(),
+            remote: None,
+        }
+    }
+
+    /// Reads what is there, and keeps the descriptors that come with it.
+    pub(super) fn receive(&mut self, fd: impl AsFd, space: &mut [u8]) -> io::Result<Option<usize>> {
+        if !self.asked {
+            // The kernel closes descriptors that nobody asked for.
+            return receive(fd, space);
+        }
+        if self.fds.len() > MAX_FDS_WAITING {
+            return Err(io::Error::other(ShareError::Flood));
+        }
+        receive_with_fds(fd, space, &mut self.fds)
+    }
+
+    /// The producer accepted with this transport.
+    pub(super) fn open(&mut self, transport: &str) -> Result<(), ShareError> {
+        if self.asked && transport == shm::NAME {
+            self.remote = Some(Remote::open(&mut self.fds)?);
+        }
+        Ok(())
+    }
+
+    /// Takes `SEGMENT`, `RETIRE` and `SHARED`; the frame of the latter.
+    pub(super) fn take(&mut self, message: Message) -> Result<Option<Data>, ShareError> {
+        let remote = self.remote.as_mut().ok_or(ShareError::Reference)?;
+        match message {
+            Message::Segment { id, len } => remote.add(id, len, &mut self.fds)?,
+            Message::Retire { id } => remote.retire(id),
+            Message::Shared(shared) => {
+                let payload = remote.payload(&shared.slot, shared.header.payload_len())?;
+                let frame = shared.header.finish_parts(shared.meta, payload);
+                return Ok(Some(Data {
+                    frame: frame.map_err(ShareError::Frame)?,
+                    sent_mono_ns: shared.sent_mono_ns,
+                    redelivered: shared.redelivered,
+                }));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,627 @@
+//! Payloads in shared memory: who holds them, what is left when a process is killed, and peers
+//! that lie about memory.
+
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use edgeflow_spec::qos::{LinkQos, OnFull, QosMode};
+use edgeflow_stream::frame::RawHeader;
+use edgeflow_stream::link::{
+    Accept, Credit, Decoder, Hello, Message, Role, Shared, SlotRef, encode,
+};
+use edgeflow_stream::transport::shm::TICKETS;
+use edgeflow_stream::{Limits, Publisher, clock};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+
+use crate::support::*;
+
+const SOCKET_ENV: &str = "EDGEFLOW_TEST_SHM_SOCKET";
+
+fn wait_held(publisher: &Publisher, held: usize) {
+    let start = Instant::now();
+    while publisher.handle().shared_memory().held != held {
+        let now = publisher.handle().shared_memory();
+        assert!(start.elapsed() < PATIENCE, "{now:?}, wanted {held} held");
+        std::thread::yield_now();
+    }
+}
+
+/// `sized(number, len)` has this payload.
+fn assert_payload(payload: &[u8], number: u32, len: usize) {
+    assert_eq!(payload.len(), len);
+    assert_eq!(payload[..4], number.to_le_bytes());
+    let fill = u8::try_from(number % 251).unwrap();
+    assert!(payload[4..].iter().all(|byte| *byte == fill));
+}
+
+#[test]
+fn fan_out_writes_a_payload_once() {
+    let mut transport = Shm::new();
+    let qos = LinkQos::realtime();
+    let publisher = publisher(&mut transport, vec![]);
+    let mut consumers: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .map(|name| subscriber(&transport, "m", name, &qos))
+        .collect();
+    consumers.iter_mut().for_each(connect);
+    for sent in 0..5 {
+        publisher.send(sized(sent, 50_000)).unwrap();
+        for consumer in &mut consumers {
+            let received = expect(consumer);
+            assert_payload(&received.frame.payload, sent, 50_000);
+            drop(received);
+            consumer.recv(Duration::ZERO).unwrap();
+        }
+    }
+    let memory = publisher.handle().shared_memory();
+    assert_eq!((memory.written, memory.segments), (5, 1));
+    for stats in publisher.stats() {
+        assert_eq!(stats.transport, "shm");
+        assert_eq!(stats.transport_reason, "");
+    }
+    drop(consumers);
+    wait_held(&publisher, 0);
+}
+
+#[test]
+fn a_small_payload_travels_on_the_socket() {
+    let mut transport = Unix::new();
+    let config = edgeflow_stream::PublisherConfig {
+        name: "p/out".to_owned(),
+        groups: vec![],
+        limits: Limits::default(),
+        shared_memory: Some(edgeflow_stream::transport::shm::SharedMemory::default()),
+    };
+    let publisher = Publisher::new(config, transport.listen()).unwrap();
+    let mut consumer = subscriber(&transport, "m", "c", &LinkQos::realtime());
+    connect(&mut consumer);
+    publisher.send(sized(1, 1000)).unwrap();
+    expect(&mut consumer);
+    assert_eq!(publisher.handle().shared_memory().written, 0);
+    consumer.recv(Duration::ZERO).unwrap();
+    publisher.send(sized(2, 20_000)).unwrap();
+    expect(&mut consumer);
+    assert_eq!(publisher.handle().shared_memory().written, 1);
+}
+
+#[test]
+fn payloads_stay_as_they_are_while_they_are_held() {
+    let budget = 4 << 20;
+    let mut transport = Shm::with_budget(Some(budget));
+    let qos = durable(200, OnFull::Block);
+    let publisher = publisher(&mut transport, vec![group("c", &qos)]);
+    let mut consumer = subscriber(&transport, "c.0", "c", &qos);
+    connect(&mut consumer);
+    // Far more than the budget: what has no slot comes over the socket.
+    let mut held: Vec<Bytes> = Vec::new();
+    for sent in 0..100 {
+        publisher.send(sized(sent, 100_000)).unwrap();
+        held.push(expect(&mut consumer).frame.payload);
+    }
+    consumer.ack();
+    let stats = wait_for(&publisher, "c", |stats| stats.delivered == 100);
+    assert!(
+        stats.transport_reason.contains("over the socket"),
+        "{stats:?}"
+    );
+    for (sent, payload) in (0..).zip(&held) {
+        assert_payload(payload, sent, 100_000);
+    }
+    let memory = publisher.handle().shared_memory();
+    assert!(memory.held > 0 && memory.bytes <= budget, "{memory:?}");
+    let written = memory.written;
+    // Dropped in another thread, long after the acknowledgement, with the link gone.
+    drop(consumer);
+    std::thread::spawn(move || drop(held)).join().unwrap();
+    wait_held(&publisher, 0);
+    let mut consumer = subscriber(&transport, "c.0", "c", &qos);
+    publisher.send(sized(100, 100_000)).unwrap();
+    assert_payload(&expect(&mut consumer).frame.payload, 100, 100_000);
+    let after = publisher.handle().shared_memory();
+    assert_eq!((after.written, after.bytes), (written + 1, memory.bytes));
+}
+
+#[test]
+fn a_consumer_that_keeps_everything_leaves_memory_to_the_others() {
+    let mut transport = Shm::with_budget(Some(4 << 20));
+    let qos = durable(200, OnFull::Block);
+    let groups = vec![group("hoarder", &qos), group("good", &qos)];
+    let publisher = publisher(&mut transport, groups);
+    let mut hoarder = subscriber(&transport, "h", "hoarder", &qos);
+    let mut good = subscriber(&transport, "g", "good", &qos);
+    connect(&mut hoarder);
+    connect(&mut good);
+    let mut kept = Vec::new();
+    for sent in 0..60 {
+        publisher.send(sized(sent, 100_000)).unwrap();
+        kept.push(expect(&mut hoarder).frame.payload);
+        assert_payload(&expect(&mut good).frame.payload, sent, 100_000);
+    }
+    assert_ne!(stats_of(&publisher, "hoarder").transport_reason, "");
+    assert_eq!(stats_of(&publisher, "good").transport_reason, "");
+}
+
+#[test]
+fn growing_frames_get_larger_slots_within_the_budget() {
+    let budget = 16 << 20;
+    let mut transport = Shm::with_budget(Some(budget));
+    let qos = LinkQos::realtime();
+    let publisher = publisher(&mut transport, vec![]);
+    let mut consumer = subscriber(&transport, "m", "c", &qos);
+    connect(&mut consumer);
+    let sizes = [
+        1000, 30_000, 500_000, 3_000_000, 6_000_000, 40_000, 20_000_000, 2_000,
+    ];
+    for (sent, len) in (0..).zip(sizes) {
+        publisher.send(sized(sent, len)).unwrap();
+        let received = expect(&mut consumer);
+        assert_payload(&received.frame.payload, sent, len);
+        drop(received);
+        consumer.recv(Duration::ZERO).unwrap();
+        assert!(publisher.handle().shared_memory().bytes <= budget);
+    }
+    // Only the frame that is larger than the whole budget had to go another way.
+    assert_eq!(publisher.handle().shared_memory().written, 7);
+}
+
+// ---- killed processes -------------------------------------------------------------------------
+
+/// Runs an ignored test of this binary as a process of its own.
+fn helper(name: &str, socket: &std::path::Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", name, "--ignored", "--nocapture"])
+        .env(SOCKET_ENV, socket)
+        .stdout(std::process::Stdio::null());
+    command
+}
+
+fn socket() -> std::path::PathBuf {
+    std::env::var_os(SOCKET_ENV)
+        .expect("run by another test")
+        .into()
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+fn memory_maps() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines()
+        .filter(|line| line.contains("memfd:edgeflow"))
+        .count()
+}
+
+/// These count the descriptors and mappings of their process, so each has one for itself.
+#[test]
+fn killed_processes_leave_nothing_behind() {
+    for name in [
+        "shm::alone_a_killed_consumer_gives_everything_back",
+        "shm::alone_a_killed_producer_leaves_payloads_readable",
+    ] {
+        let status = helper(name, std::path::Path::new("")).status().unwrap();
+        assert!(status.success(), "{name}");
+    }
+}
+
+#[test]
+#[ignore = "run in a process of its own by another test"]
+fn alone_a_killed_consumer_gives_everything_back() {
+    let mut transport = Shm::new();
+    let qos = LinkQos::durable();
+    let publisher = publisher(&mut transport, vec![group("c", &qos)]);
+    let mut before = None;
+    for round in 0..5 {
+        let start = helper("shm::helper_consumer_that_holds", &transport.path()).spawn();
+        let mut killed = Killed(start.unwrap());
+        publisher.send(sized(round, 300_000)).unwrap();
+        publisher.send(sized(round, 300_000)).unwrap();
+        // One is in its loop, one is read ahead of it; and those that came again.
+        wait_for(&publisher, "c", |stats| stats.consumers == 1);
+        let begun = Instant::now();
+        while publisher.handle().shared_memory().held < 2 {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        killed.0.kill().unwrap();
+        killed.0.wait().unwrap();
+        wait_for(&publisher, "c", |stats| stats.consumers == 0);
+        wait_held(&publisher, 0);
+        // The IO thread may look at a closed socket once more.
+        let begun = Instant::now();
+        loop {
+            let now = (open_files(), memory_maps());
+            let most = *before.get_or_insert(now);
+            if now.0 <= most.0 && now.1 <= most.1 {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{most:?} grew to {now:?}");
+            std::thread::yield_now();
+        }
+    }
+    // The frames themselves are not lost: another consumer gets all of them.
+    let mut heir = subscriber(&transport, "c.0", "c", &qos);
+    assert_eq!(
+        expect_numbers(&mut heir, 10),
+        [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    );
+}
+
+#[test]
+#[ignore = "run in a process of its own by another test"]
+fn helper_consumer_that_holds() {
+    let qos = LinkQos::durable();
+    let mut transport = Shm::new();
+    transport.connect_to(socket());
+    let mut consumer = subscriber(&transport, "c.0", "c", &qos);
+    let _held = expect(&mut consumer);
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+#[ignore = "run in a process of its own by another test"]
+fn alone_a_killed_producer_leaves_payloads_readable() {
+    let transport = Shm::new();
+    let before = (open_files(), memory_maps());
+    let mut consumer = subscriber(&transport, "c.0", "c", &LinkQos::realtime());
+    for _ in 0..3 {
+        let start = helper("shm::helper_producer", &transport.path()).spawn();
+        let mut killed = Killed(start.unwrap());
+        let payload = expect(&mut consumer).frame.payload;
+        assert!(memory_maps() > before.1);
+        killed.0.kill().unwrap();
+        killed.0.wait().unwrap();
+        consumer.ack();
+        let start = Instant::now();
+        while consumer.is_connected() {
+            assert!(start.elapsed() < PATIENCE);
+            consumer.recv(Duration::from_millis(5)).unwrap();
+        }
+        assert_payload(&payload, 7, 700_000);
+        drop(payload);
+        assert_eq!(memory_maps(), before.1);
+    }
+    drop(consumer);
+    assert_eq!((open_files(), memory_maps()), before);
+}
+
+#[test]
+#[ignore = "run in a process of its own by another test"]
+fn helper_producer() {
+    let mut transport = Shm::new();
+    transport.connect_to(socket());
+    let publisher = publisher(&mut transport, vec![]);
+    loop {
+        publisher.send(sized(7, 700_000)).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_consumer_of_another_user_gets_the_socket_and_a_reason() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can start one.
+    }
+    let mut transport = Shm::new();
+    let publisher = publisher(&mut transport, vec![group("c", &LinkQos::durable())]);
+    let folder = transport.path().parent().unwrap().to_owned();
+    let open = |path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode));
+    open(folder, 0o755).unwrap();
+    open(transport.path(), 0o777).unwrap();
+    publisher.send(sized(1, 100_000)).unwrap();
+    let mut command = helper("shm::helper_consumer_that_holds", &transport.path());
+    let Ok(child) = command.uid(65_534).spawn() else {
+        return; // The test program is in a folder that others may not read.
+    };
+    let _killed = Killed(child);
+    let stats = wait_for(&publisher, "c", |stats| stats.consumers == 1);
+    assert_eq!(stats.transport, "unix");
+    let reason = "the consumer runs as another user (65534)";
+    assert_eq!(stats.transport_reason, reason);
+    assert_eq!(publisher.handle().shared_memory().written, 0);
+}
+
+// ---- liars -------------------------------------------------------------------------------------
+
+/// A hand-written end of a link that can pass descriptors.
+struct Raw {
+    stream: UnixStream,
+    decoder: Decoder,
+    fds: Vec<OwnedFd>,
+}
+
+impl Raw {
+    fn new(stream: UnixStream, role: Role) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            stream,
+            decoder: Decoder::new(role, Limits::default()),
+            fds: Vec::new(),
+        }
+    }
+
+    fn send(&mut self, message: &Message, fds: &[BorrowedFd<'_>]) {
+        let bytes = encode(message);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(32))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() {
+            assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
+        }
+        let slices = [IoSlice::new(&bytes)];
+        // The other side may be gone already.
+        let _ = rustix::net::sendmsg(&self.stream, &slices, &mut control, SendFlags::NOSIGNAL);
+    }
+
+    fn receive(&mut self) -> Option<Message> {
+        loop {
+            if let Some(message) = self.decoder.next().unwrap() {
+                return Some(message);
+            }
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut slices = [std::io::IoSliceMut::new(self.decoder.space())];
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            let received =
+                rustix::net::recvmsg(&self.stream, &mut slices, &mut control, flags).ok()?;
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(fds) = message {
+                    self.fds.extend(fds);
+                }
+            }
+            if received.bytes == 0 {
+                return None;
+            }
+            self.decoder.advance(received.bytes);
+        }
+    }
+}
+
+fn memfd(len: u64, seals: SealFlags) -> OwnedFd {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = rustix::fs::memfd_create("test", flags).unwrap();
+    rustix::fs::ftruncate(&fd, len).unwrap();
+    rustix::fs::fcntl_add_seals(&fd, seals).unwrap();
+    fd
+}
+
+const SEALED: SealFlags = SealFlags::SHRINK
+    .union(SealFlags::GROW)
+    .union(SealFlags::SEAL);
+
+fn shared(segment: u32, ticket: u32, offset: u64) -> Message {
+    let frame = sized(1, 4096);
+    let header = RawHeader::parse(&frame.encode_header(), &Limits::default()).unwrap();
+    Message::Shared(Shared {
+        header,
+        meta: Bytes::new(),
+        slot: SlotRef {
+            segment,
+            ticket,
+            offset,
+        },
+        sent_mono_ns: 1,
+        redelivered: false,
+    })
+}
+
+/// Accepts a consumer with shared memory, or says why it does not want it.
+fn accept(listener: &UnixListener, page: &OwnedFd, lease: &OwnedFd) -> Result<Raw, (Raw, String)> {
+    let (stream, _) = listener.accept().unwrap();
+    let mut raw = Raw::new(stream, Role::Producer);
+    let Some(Message::Hello(hello)) = raw.receive() else {
+        panic!("no greeting")
+    };
+    let accept = |transport: &str| {
+        Message::Accept(Accept {
+            protocol: 1,
+            transport: transport.to_owned(),
+            stream_id: 1,
+            epoch: 1,
+            boot_id: String::new(),
+        })
+    };
+    if !hello.shared_memory {
+        raw.send(&accept("unix"), &[]);
+        return Err((raw, hello.no_shared_memory));
+    }
+    raw.send(&accept("shm"), &[page.as_fd(), lease.as_fd()]);
+    Ok(raw)
+}
+
+#[test]
+fn a_consumer_refuses_memory_that_could_hurt_it_and_says_why() {
+    let transport = Unix::new();
+    let listener = UnixListener::bind(transport.path()).unwrap();
+    let page = memfd(u64::from(TICKETS) * 4, SEALED);
+    let short_page = memfd(64, SEALED);
+    let good = memfd(65_536, SEALED);
+    let unsealed = memfd(65_536, SealFlags::empty());
+    let segment = |len| Message::Segment { id: 1, len };
+    let (lease, _other) = UnixStream::pair().unwrap();
+    let lease: OwnedFd = lease.into();
+    type Lie<'a> = (&'a OwnedFd, Vec<(Message, Vec<BorrowedFd<'a>>)>, &'a str);
+    let announce = || (segment(65_536), vec![good.as_fd()]);
+    let unsealed_reason = "the memory is not sealed or has another size";
+    let place = "a payload is not where it was said to be";
+    let lies: Vec<Lie<'_>> = vec![
+        (&short_page, vec![], unsealed_reason),
+        (
+            &page,
+            vec![(segment(65_536), vec![unsealed.as_fd()])],
+            unsealed_reason,
+        ),
+        (
+            &page,
+            vec![(segment(1 << 20), vec![good.as_fd()])],
+            unsealed_reason,
+        ),
+        (
+            &page,
+            vec![(segment(65_536), vec![])],
+            "a descriptor did not arrive",
+        ),
+        (
+            &page,
+            vec![(segment(u64::MAX), vec![good.as_fd()])],
+            "too many segments",
+        ),
+        (&page, vec![announce(), announce()], "too many segments"),
+        (&page, vec![announce(), (shared(2, 0, 0), vec![])], place),
+        (
+            &page,
+            vec![announce(), (shared(1, 0, 61_441), vec![])],
+            place,
+        ),
+        (
+            &page,
+            vec![announce(), (shared(1, 0, u64::MAX), vec![])],
+            place,
+        ),
+        (
+            &page,
+            vec![announce(), (shared(1, TICKETS, 0), vec![])],
+            place,
+        ),
+    ];
+    let mut consumer = subscriber(&transport, "c.0", "c", &LinkQos::realtime());
+    std::thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            for (page, lie, reason) in &lies {
+                let mut raw = accept(&listener, page, &lease)
+                    .ok()
+                    .expect("wants it again");
+                for (message, fds) in lie {
+                    raw.send(message, fds);
+                }
+                while raw.receive().is_some() {}
+                // Without it, and with the reason, so that somebody can see it.
+                let (raw, why) = accept(&listener, page, &lease)
+                    .err()
+                    .expect("gave up on it");
+                assert_eq!(why, format!("at the consumer: {reason}"));
+                drop(raw);
+            }
+        });
+        let start = Instant::now();
+        while !producer.is_finished() {
+            assert!(start.elapsed() < PATIENCE * 4);
+            consumer.recv(Duration::from_millis(10)).unwrap();
+        }
+        producer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_flood_of_descriptors_ends_the_link() {
+    let transport = Unix::new();
+    let listener = UnixListener::bind(transport.path()).unwrap();
+    let page = memfd(u64::from(TICKETS) * 4, SEALED);
+    let (lease, _other) = UnixStream::pair().unwrap();
+    let lease: OwnedFd = lease.into();
+    let mut consumer = subscriber(&transport, "c.0", "c", &LinkQos::realtime());
+    std::thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            let mut raw = accept(&listener, &page, &lease).ok().unwrap();
+            let ping = Message::Ping {
+                token: 1,
+                reply: true,
+            };
+            for _ in 0..8 {
+                raw.send(&ping, &[page.as_fd(); 3]);
+            }
+            while raw.receive().is_some() {}
+        });
+        while !producer.is_finished() {
+            consumer.recv(Duration::from_millis(10)).unwrap();
+        }
+        producer.join().unwrap();
+    });
+    assert!(!consumer.is_connected());
+}
+
+#[test]
+fn a_consumer_that_scribbles_on_its_control_page_harms_nobody() {
+    let mut transport = Shm::new();
+    let qos = LinkQos::durable();
+    let groups = vec![group("liar", &qos), group("good", &qos)];
+    let publisher = publisher(&mut transport, groups);
+    let mut good = subscriber(&transport, "good", "good", &qos);
+    connect(&mut good);
+    let stream = UnixStream::connect(transport.path()).unwrap();
+    let mut liar = Raw::new(stream, Role::Consumer);
+    liar.send(
+        &Message::Hello(Hello {
+            protocol_min: 1,
+            protocol_max: 1,
+            link: "p->liar".to_owned(),
+            group: "liar".to_owned(),
+            member: "liar".to_owned(),
+            qos: QosMode::Durable,
+            boot_id: clock::boot_id().to_owned(),
+            max_meta: 1000,
+            max_payload: 10_000_000,
+            shared_memory: true,
+            no_shared_memory: String::new(),
+        }),
+        &[],
+    );
+    let Some(Message::Accept(accept)) = liar.receive() else {
+        panic!("not accepted")
+    };
+    assert_eq!(accept.transport, "shm");
+    let page = liar.fds.remove(0);
+    let mut kept = Vec::new();
+    for sent in 0..50 {
+        // Everything is given back before it was given, all the time.
+        rustix::io::pwrite(&page, &vec![0xff; TICKETS as usize * 4], 0).unwrap();
+        publisher.send(sized(sent, 50_000)).unwrap();
+        let got = expect(&mut good);
+        assert_eq!(number(&got), sent);
+        kept.push(got.frame.payload);
+        liar.send(
+            &Message::Credit(Credit {
+                credits: 1,
+                ..Credit::default()
+            }),
+            &[],
+        );
+        while !matches!(liar.receive(), Some(Message::Shared(_))) {}
+    }
+    // The size is sealed, and what it can't map it can't write either.
+    assert!(rustix::fs::ftruncate(&page, 0).is_err());
+    let segment = liar.fds.last().unwrap();
+    assert!(rustix::io::pwrite(segment, b"x", 0).is_err());
+    for (sent, payload) in (0..).zip(&kept) {
+        assert_payload(payload, sent, 50_000);
+    }
+    // Garbage on the link itself closes it as before.
+    liar.stream.write_all(&[0xff; 64]).unwrap();
+    let mut rest = Vec::new();
+    let _ = liar.stream.read_to_end(&mut rest);
+    drop(liar);
+    drop(kept);
+    good.ack();
+    wait_for(&publisher, "good", |stats| stats.delivered == 50);
+    wait_held(&publisher, 0);
+}
