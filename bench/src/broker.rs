@@ -119,7 +119,7 @@ impl Setup {
                 qos: LinkQos::durable(),
             }],
             limits: Limits::default(),
-        shared_memory: Some(edgeflow_stream::transport::shm::SharedMemory::default()),
+            shared_memory: Some(edgeflow_stream::transport::shm::SharedMemory::default()),
         };
         Ok(Publisher::new(
             config,

@@ -1,5 +1,5 @@
 //! `hop`: one frame from process to process over a realtime link, paced, and flat out over a
-//! durable one; next to it a bare Unix socket, written here, as the reference of what the machine
+//! durable one, with payloads in shared memory and without; next to it a bare Unix socket, written here, as the reference of what the machine
 //! can do. The other process is this program again.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use edgeflow_spec::qos::LinkQos;
+use edgeflow_stream::transport::shm::SharedMemory;
 use edgeflow_stream::transport::unix::{UnixDial, UnixListen};
 use edgeflow_stream::{
     Codec, Frame, GroupConfig, InputConfig, Limits, Publisher, PublisherConfig, Subscriber,
@@ -71,25 +72,35 @@ fn measure() -> Result<()> {
         let mut link = Samples::default();
         let mut bare = Samples::default();
         let mut rate = Vec::new();
+        let mut socket = Samples::default();
+        let mut socket_rate = Vec::new();
         // In turns, so that a busy moment of the machine hits both.
         for _ in 0..RUNS {
-            link.add(&paced_link(case)?);
+            let memory = || Some(SharedMemory::default());
+            link.add(&paced_link(case, memory())?);
+            socket.add(&paced_link(case, None)?);
             bare.add(&paced_bare(case)?);
-            rate.push(flat_out(case)?);
+            rate.push(flat_out(case, memory())?);
+            socket_rate.push(flat_out(case, None)?);
         }
-        rows.push(row(case, &link, &bare, &rate));
+        rows.push(row(case, [&link, &socket, &bare], [&rate, &socket_rate]));
     }
     report::print("hop", &rows);
     Ok(())
 }
 
-fn row(case: &Case, link: &Samples, bare: &Samples, rate: &[f64]) -> Value {
+fn row(case: &Case, [link, socket, bare]: [&Samples; 3], rates: [&[f64]; 2]) -> Value {
+    let [rate, socket_rate] = rates;
     json!({
         "payload": case.name,
         "paced_per_s": case.per_second,
         "p50_us": report::median(&link.p50).round(),
         "p99_us": report::median(&link.p99).round(),
         "cpu_us_per_frame": report::median(&link.cpu).round(),
+        "socket_p50_us": report::median(&socket.p50).round(),
+        "socket_p99_us": report::median(&socket.p99).round(),
+        "socket_cpu_us_per_frame": report::median(&socket.cpu).round(),
+        "socket_durable_frames_per_s": report::median(socket_rate).round(),
         "bare_socket_p50_us": report::median(&bare.p50).round(),
         "bare_socket_p99_us": report::median(&bare.p99).round(),
         "bare_socket_cpu_us_per_frame": report::median(&bare.cpu).round(),
@@ -155,10 +166,10 @@ impl Peer {
     }
 }
 
-fn paced_link(case: &Case) -> Result<Run> {
+fn paced_link(case: &Case, memory: Option<SharedMemory>) -> Result<Run> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("link");
-    let publisher = open(&path, &LinkQos::realtime())?;
+    let publisher = open(&path, &LinkQos::realtime(), memory)?;
     let mut peer = Peer::start("realtime", &path, case.paced)?;
     peer.line()?;
     let frame = Frame::new(Codec::Bytes, vec![7; case.bytes]);
@@ -186,10 +197,10 @@ fn finish_paced(publisher: &Publisher, frame: &Frame, mut peer: Peer) -> Result<
     peer.finish()
 }
 
-fn flat_out(case: &Case) -> Result<f64> {
+fn flat_out(case: &Case, memory: Option<SharedMemory>) -> Result<f64> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("link");
-    let publisher = open(&path, &LinkQos::durable())?;
+    let publisher = open(&path, &LinkQos::durable(), memory)?;
     let mut peer = Peer::start("durable", &path, case.flat_out)?;
     peer.line()?;
     let frame = Frame::new(Codec::Bytes, vec![7; case.bytes]);
@@ -206,7 +217,7 @@ fn flat_out(case: &Case) -> Result<f64> {
     Ok(f64::from(case.flat_out) / elapsed.as_secs_f64())
 }
 
-fn open(path: &Path, qos: &LinkQos) -> Result<Publisher> {
+fn open(path: &Path, qos: &LinkQos, memory: Option<SharedMemory>) -> Result<Publisher> {
     let config = PublisherConfig {
         name: "bench/out".to_owned(),
         groups: vec![GroupConfig {
@@ -215,7 +226,7 @@ fn open(path: &Path, qos: &LinkQos) -> Result<Publisher> {
             qos: qos.clone(),
         }],
         limits: Limits::default(),
-        shared_memory: Some(edgeflow_stream::transport::shm::SharedMemory::default()),
+        shared_memory: memory,
     };
     Ok(Publisher::new(config, Box::new(UnixListen::bind(path)?))?)
 }

@@ -235,12 +235,15 @@ fn links(links: &[LinkView], instances: &[InstanceView], paint: Paint) {
         let dropped: u64 = outputs().flat_map(|one| one.dropped.values()).sum::<u64>()
             + inputs().flat_map(|one| one.dropped.values()).sum::<u64>();
         let delivered: u64 = outputs().map(|one| one.delivered).sum();
+        // What is in use, and what was planned while nothing is.
+        let used = outputs().map(|one| &one.transport);
+        let transport = used.max().unwrap_or(&link.transport);
         let fps: f64 = inputs().map(|one| one.fps).sum();
         let age = inputs().map(|one| one.age_p50_us).max();
         table.push(cells![
             link.id.as_str(),
             link.qos.as_str(),
-            link.transport.as_str(),
+            transport.as_str(),
             format!("{fps:.1}"),
             age.map_or_else(
                 || "-".to_owned(),

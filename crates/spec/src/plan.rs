@@ -116,7 +116,7 @@ pub fn transport(system: &System) -> Transport {
         };
     }
     Transport {
-        name: "unix",
+        name: "shm",
         reason: "both nodes run on the same device",
     }
 }

@@ -208,11 +208,12 @@ fn input_stats(input: edgeflow_stream::stats::InputStats, rates: &mut Rates) -> 
 
 fn output_stats(port: String, group: GroupStats, rates: &mut Rates) -> OutputStats {
     let fps = rates.per_second(format!("out {port} {}", group.link), group.produced);
+    let transport = transport(&group);
     OutputStats {
         link: group.link,
         port,
         qos: group.qos.name().to_owned(),
-        transport: group.transport.to_owned(),
+        transport,
         produced: group.produced,
         delivered: group.delivered,
         in_flight: group.in_flight,
@@ -222,6 +223,15 @@ fn output_stats(port: String, group: GroupStats, rates: &mut Rates) -> OutputSta
         consumers: group.consumers,
         spilled: group.spilled,
         spilled_bytes: group.spilled_bytes,
+    }
+}
+
+/// The transport in use, with the reason why it is not a faster one.
+fn transport(group: &GroupStats) -> String {
+    if group.transport_reason.is_empty() {
+        group.transport.to_owned()
+    } else {
+        format!("{} ({})", group.transport, group.transport_reason)
     }
 }
 

@@ -59,7 +59,7 @@ fn a_source_and_a_node_report_frames_and_latencies() {
             output.transport.as_str(),
             output.consumers
         ),
-        ("realtime", "unix", 1)
+        ("realtime", "shm", 1)
     );
 }
 

@@ -94,6 +94,14 @@ impl Sharing {
         }
     }
 
+    /// The port is closed: its memory goes as soon as consumers have dropped what they hold.
+    pub(super) fn close(&mut self) {
+        self.consumers.clear();
+        if let Some(pool) = &mut self.pool {
+            *pool = Pool::new(usize::MAX, 0);
+        }
+    }
+
     /// Finds the way for a frame's payload to a consumer, and writes the payload if it is due.
     pub(super) fn place(&mut self, id: u64, frame: &Frame) -> Placed {
         let (Some(pool), Some(consumer)) = (&mut self.pool, self.consumers.get_mut(&id)) else {

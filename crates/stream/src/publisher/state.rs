@@ -516,6 +516,7 @@ impl State {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
+        self.sharing.close();
         let settled = self.settled_of(|_| true);
         let settled_if_saved = self.settled_of(|group| !group.is_saved());
         for member in self.members.values_mut() {

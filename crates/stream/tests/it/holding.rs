@@ -13,10 +13,10 @@ use edgeflow_stream::{
 
 use crate::support::*;
 
-fn ordered(qos: LinkQos, timeout_ms: u32) -> LinkQos {
+fn ordered(qos: &LinkQos, timeout_ms: u32) -> LinkQos {
     LinkQos {
         order_timeout_ms: Some(timeout_ms),
-        ..qos
+        ..qos.clone()
     }
 }
 
@@ -138,7 +138,7 @@ fn an_acknowledgement_wakes_who_waits_for_it() {
 #[test]
 fn an_ordered_link_restores_the_order_of_the_origin() {
     for qos in [LinkQos::durable(), LinkQos::realtime()] {
-        let (publishers, mut consumer) = replicas(2, &ordered(qos, 10_000));
+        let (publishers, mut consumer) = replicas(2, &ordered(&qos, 10_000));
         connect(&mut consumer);
         // Each replica has its frame; the second is ready first.
         publishers[1].send(traced(2)).unwrap();
@@ -167,7 +167,7 @@ fn a_late_frame_is_dropped_on_a_realtime_link_and_passed_on_a_durable_one() {
         (LinkQos::realtime(), DropReason::Late),
         (LinkQos::durable(), DropReason::OutOfTurn),
     ] {
-        let (publishers, mut consumer) = replicas(2, &ordered(qos.clone(), 50));
+        let (publishers, mut consumer) = replicas(2, &ordered(&qos, 50));
         connect(&mut consumer);
         publishers[0].send(traced(2)).unwrap();
         let start = Instant::now();
@@ -189,13 +189,13 @@ fn a_late_frame_is_dropped_on_a_realtime_link_and_passed_on_a_durable_one() {
 
 #[test]
 fn what_waits_for_its_turn_is_not_lost_with_its_consumer() {
-    let (publishers, mut consumer) = replicas(1, &ordered(LinkQos::durable(), 10_000));
+    let (publishers, mut consumer) = replicas(1, &ordered(&LinkQos::durable(), 10_000));
     publishers[0].send(traced(1)).unwrap();
     assert_eq!(number(&expect(&mut consumer)), 1);
     consumer.ack();
     wait_for(&publishers[0], "c", |stats| stats.delivered == 1);
     // From here on another source is missing, so that 3 waits.
-    let (publishers, mut consumer) = replicas(2, &ordered(LinkQos::durable(), 10_000));
+    let (publishers, mut consumer) = replicas(2, &ordered(&LinkQos::durable(), 10_000));
     publishers[0].send(traced(3)).unwrap();
     assert!(consumer.recv(QUIET).unwrap().is_none());
     drop(consumer);
@@ -235,7 +235,7 @@ fn a_busy_input_does_not_starve_another() {
 
 #[test]
 fn a_frame_of_an_ordered_link_that_was_given_back_comes_again() {
-    let (publishers, mut consumer) = replicas(1, &ordered(LinkQos::durable(), 10_000));
+    let (publishers, mut consumer) = replicas(1, &ordered(&LinkQos::durable(), 10_000));
     for number in 1..=3 {
         publishers[0].send(traced(number)).unwrap();
     }

@@ -425,8 +425,8 @@ fn shared(segment: u32, ticket: u32, offset: u64) -> Message {
     })
 }
 
-/// Accepts a consumer with shared memory, or says why it does not want it.
-fn accept(listener: &UnixListener, page: &OwnedFd, lease: &OwnedFd) -> Result<Raw, (Raw, String)> {
+/// Accepts a consumer, with shared memory if it wants that; else it says why not.
+fn accept(listener: &UnixListener, page: &OwnedFd, lease: &OwnedFd) -> (Raw, Option<String>) {
     let (stream, _) = listener.accept().unwrap();
     let mut raw = Raw::new(stream, Role::Producer);
     let Some(Message::Hello(hello)) = raw.receive() else {
@@ -443,84 +443,38 @@ fn accept(listener: &UnixListener, page: &OwnedFd, lease: &OwnedFd) -> Result<Ra
     };
     if !hello.shared_memory {
         raw.send(&accept("unix"), &[]);
-        return Err((raw, hello.no_shared_memory));
+        return (raw, Some(hello.no_shared_memory));
     }
     raw.send(&accept("shm"), &[page.as_fd(), lease.as_fd()]);
-    Ok(raw)
+    (raw, None)
 }
 
-#[test]
-fn a_consumer_refuses_memory_that_could_hurt_it_and_says_why() {
+/// A control page, messages with descriptors, and what the consumer says of them.
+type Lie<'a> = (
+    &'a OwnedFd,
+    Vec<(Message, Vec<BorrowedFd<'a>>)>,
+    &'static str,
+);
+
+/// Tells a consumer one lie after another; it must leave shared memory after each.
+fn assert_refused(lies: &[Lie<'_>]) {
     let transport = Unix::new();
     let listener = UnixListener::bind(transport.path()).unwrap();
-    let page = memfd(u64::from(TICKETS) * 4, SEALED);
-    let short_page = memfd(64, SEALED);
-    let good = memfd(65_536, SEALED);
-    let unsealed = memfd(65_536, SealFlags::empty());
-    let segment = |len| Message::Segment { id: 1, len };
     let (lease, _other) = UnixStream::pair().unwrap();
     let lease: OwnedFd = lease.into();
-    type Lie<'a> = (&'a OwnedFd, Vec<(Message, Vec<BorrowedFd<'a>>)>, &'a str);
-    let announce = || (segment(65_536), vec![good.as_fd()]);
-    let unsealed_reason = "the memory is not sealed or has another size";
-    let place = "a payload is not where it was said to be";
-    let lies: Vec<Lie<'_>> = vec![
-        (&short_page, vec![], unsealed_reason),
-        (
-            &page,
-            vec![(segment(65_536), vec![unsealed.as_fd()])],
-            unsealed_reason,
-        ),
-        (
-            &page,
-            vec![(segment(1 << 20), vec![good.as_fd()])],
-            unsealed_reason,
-        ),
-        (
-            &page,
-            vec![(segment(65_536), vec![])],
-            "a descriptor did not arrive",
-        ),
-        (
-            &page,
-            vec![(segment(u64::MAX), vec![good.as_fd()])],
-            "too many segments",
-        ),
-        (&page, vec![announce(), announce()], "too many segments"),
-        (&page, vec![announce(), (shared(2, 0, 0), vec![])], place),
-        (
-            &page,
-            vec![announce(), (shared(1, 0, 61_441), vec![])],
-            place,
-        ),
-        (
-            &page,
-            vec![announce(), (shared(1, 0, u64::MAX), vec![])],
-            place,
-        ),
-        (
-            &page,
-            vec![announce(), (shared(1, TICKETS, 0), vec![])],
-            place,
-        ),
-    ];
     let mut consumer = subscriber(&transport, "c.0", "c", &LinkQos::realtime());
     std::thread::scope(|scope| {
         let producer = scope.spawn(|| {
-            for (page, lie, reason) in &lies {
-                let mut raw = accept(&listener, page, &lease)
-                    .ok()
-                    .expect("wants it again");
+            for (page, lie, reason) in lies {
+                let (mut raw, why) = accept(&listener, page, &lease);
+                assert_eq!(why, None, "it tries again");
                 for (message, fds) in lie {
                     raw.send(message, fds);
                 }
                 while raw.receive().is_some() {}
                 // Without it, and with the reason, so that somebody can see it.
-                let (raw, why) = accept(&listener, page, &lease)
-                    .err()
-                    .expect("gave up on it");
-                assert_eq!(why, format!("at the consumer: {reason}"));
-                drop(raw);
+                let (_raw, why) = accept(&listener, page, &lease);
+                assert_eq!(why, Some(format!("at the consumer: {reason}")));
             }
         });
         let start = Instant::now();
@@ -533,6 +487,53 @@ fn a_consumer_refuses_memory_that_could_hurt_it_and_says_why() {
 }
 
 #[test]
+fn a_consumer_refuses_memory_that_could_hurt_it_and_says_why() {
+    let page = memfd(u64::from(TICKETS) * 4, SEALED);
+    let short_page = memfd(64, SEALED);
+    let good = memfd(65_536, SEALED);
+    let loose = memfd(65_536, SealFlags::empty());
+    let segment = |len| Message::Segment { id: 1, len };
+    let unsealed = "the memory is not sealed or has another size";
+    let missing = "a descriptor did not arrive";
+    let many = "too many segments";
+    assert_refused(&[
+        (&short_page, vec![], unsealed),
+        (
+            &page,
+            vec![(segment(65_536), vec![loose.as_fd()])],
+            unsealed,
+        ),
+        (
+            &page,
+            vec![(segment(1 << 20), vec![good.as_fd()])],
+            unsealed,
+        ),
+        (&page, vec![(segment(65_536), vec![])], missing),
+        (&page, vec![(segment(u64::MAX), vec![good.as_fd()])], many),
+    ]);
+}
+
+#[test]
+fn a_consumer_reads_nothing_outside_of_a_segment() {
+    let page = memfd(u64::from(TICKETS) * 4, SEALED);
+    let good = memfd(65_536, SEALED);
+    let announce = || {
+        let (id, len) = (1, 65_536);
+        (Message::Segment { id, len }, vec![good.as_fd()])
+    };
+    let place = "a payload is not where it was said to be";
+    let bad = |slot: Message| (&page, vec![announce(), (slot, vec![])], place);
+    assert_refused(&[
+        (&page, vec![announce(), announce()], "too many segments"),
+        bad(shared(2, 0, 0)),
+        bad(shared(1, 0, 61_441)),
+        bad(shared(1, 0, u64::MAX)),
+        bad(shared(1, TICKETS, 0)),
+        bad(shared(1, u32::MAX, 0)),
+    ]);
+}
+
+#[test]
 fn a_flood_of_descriptors_ends_the_link() {
     let transport = Unix::new();
     let listener = UnixListener::bind(transport.path()).unwrap();
@@ -542,7 +543,7 @@ fn a_flood_of_descriptors_ends_the_link() {
     let mut consumer = subscriber(&transport, "c.0", "c", &LinkQos::realtime());
     std::thread::scope(|scope| {
         let producer = scope.spawn(|| {
-            let mut raw = accept(&listener, &page, &lease).ok().unwrap();
+            let (mut raw, _) = accept(&listener, &page, &lease);
             let ping = Message::Ping {
                 token: 1,
                 reply: true,
