@@ -22,8 +22,8 @@ mod group;
 mod io_thread;
 mod member;
 mod record;
-mod spill;
 mod sharing;
+mod spill;
 mod state;
 mod store;
 

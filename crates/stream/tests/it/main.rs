@@ -10,6 +10,6 @@ mod conservation;
 mod dead_letters;
 mod holding;
 mod hostile;
-mod spill;
 mod shm;
+mod spill;
 mod support;

@@ -215,7 +215,10 @@ impl Pool {
     /// The slot that has this frame's payload already.
     fn find(&self, frame: FrameId) -> Option<SlotId> {
         self.segments.iter().find_map(|segment| {
-            let index = segment.slots.iter().position(|slot| slot.frame == Some(frame))?;
+            let index = segment
+                .slots
+                .iter()
+                .position(|slot| slot.frame == Some(frame))?;
             Some(SlotId {
                 segment: segment.id,
                 index: u32::try_from(index).ok()?,
