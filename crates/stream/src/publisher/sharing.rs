@@ -110,7 +110,9 @@ impl Sharing {
         if consumer.why_not.is_some() || !pool.wants(frame.payload.len()) {
             return Placed::Socket;
         }
-        match pool.give(id, frame.header.seq, &frame.payload) {
+        let header = &frame.header;
+        let name = (header.stream_id, header.epoch, header.seq);
+        match pool.give(id, name, &frame.payload) {
             Some(given) => Placed::Slot(given),
             None => {
                 consumer.full += 1;

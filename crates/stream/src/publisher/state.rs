@@ -516,9 +516,9 @@ impl State {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
+        self.sharing.close();
         let settled = self.settled_of(|_| true);
         let settled_if_saved = self.settled_of(|group| !group.is_saved());
-        self.sharing.close();
         for member in self.members.values_mut() {
             if !member.has_unwritten() {
                 // The closed socket says the same.

@@ -19,6 +19,10 @@ const SLOT_ALIGN: u64 = 4096;
 /// Slots up to this size have a power of two of bytes, so that growing frames need few segments.
 const DOUBLING_UP_TO: u64 = 1024 * 1024;
 
+/// What names a frame: stream, epoch, number. A number alone comes again with frames that an
+/// earlier life left on disk.
+pub(crate) type FrameId = (u32, u32, u64);
+
 /// All payloads of one output port that are in shared memory.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -46,8 +50,8 @@ struct Segment {
 /// A slot keeps its content when nobody holds it any more, until it is used again.
 #[derive(Clone, Debug, Default)]
 struct Slot {
-    /// Number of the frame whose payload it has; 0: none.
-    seq: u64,
+    /// The frame whose payload it has.
+    frame: Option<FrameId>,
     holds: u32,
 }
 
@@ -149,7 +153,7 @@ impl Pool {
     }
 
     /// A slot with this frame's payload for a consumer; `None`: there is none for it now.
-    pub(crate) fn give(&mut self, consumer: u64, seq: u64, payload: &[u8]) -> Option<Given> {
+    pub(crate) fn give(&mut self, consumer: u64, frame: FrameId, payload: &[u8]) -> Option<Given> {
         // Whoever holds too much leaves the rest to the others.
         let quota = self.budget / 2;
         let holder = self.holders.get_mut(&consumer)?;
@@ -159,9 +163,9 @@ impl Pool {
                 return None;
             }
         }
-        let id = match self.find(seq) {
+        let id = match self.find(frame) {
             Some(id) => id,
-            None => self.write(seq, payload)?,
+            None => self.write(frame, payload)?,
         };
         let segment = self.segments.iter_mut().find(|one| one.id == id.segment)?;
         let holder = self.holders.get_mut(&consumer)?;
@@ -209,9 +213,12 @@ impl Pool {
     }
 
     /// The slot that has this frame's payload already.
-    fn find(&self, seq: u64) -> Option<SlotId> {
+    fn find(&self, frame: FrameId) -> Option<SlotId> {
         self.segments.iter().find_map(|segment| {
-            let index = segment.slots.iter().position(|slot| slot.seq == seq)?;
+            let index = segment
+                .slots
+                .iter()
+                .position(|slot| slot.frame == Some(frame))?;
             Some(SlotId {
                 segment: segment.id,
                 index: u32::try_from(index).ok()?,
@@ -219,7 +226,7 @@ impl Pool {
         })
     }
 
-    fn write(&mut self, seq: u64, payload: &[u8]) -> Option<SlotId> {
+    fn write(&mut self, frame: FrameId, payload: &[u8]) -> Option<SlotId> {
         self.reclaim();
         let len = payload.len() as u64;
         let mut at = self.segment_for(len);
@@ -237,7 +244,7 @@ impl Pool {
         if !segment.map.write(offset, payload) {
             return None;
         }
-        slot.seq = seq;
+        slot.frame = Some(frame);
         self.written += 1;
         Some(SlotId {
             segment: segment.id,
