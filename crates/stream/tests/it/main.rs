@@ -11,5 +11,6 @@ mod dead_letters;
 mod holding;
 mod hostile;
 mod shm;
+mod shm_liars;
 mod spill;
 mod support;
