@@ -1,6 +1,5 @@
 //! Payloads in shared memory: who holds them, and what is left when a process is killed.
 
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
