@@ -172,6 +172,7 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        self.keep_open();
         while !self.stopping() {
             match self.subscriber.recv(IDLE_WAIT) {
                 Ok(Some(received)) => {
@@ -181,12 +182,27 @@ impl Worker {
                         self.subscriber.forget();
                     }
                 }
-                Ok(None) => {}
+                Ok(None) => self.keep_open(),
                 Err(error) => {
                     (self.report)(Some(format!("the output can't be read: {error}")));
                     self.wait(MAX_RETRY);
                 }
             }
+        }
+    }
+
+    /// Connects while there is nothing to do, so that readers find the group and the clock, and a
+    /// broker that is away is known before a frame needs it.
+    fn keep_open(&mut self) {
+        if self.connection.is_some() {
+            return;
+        }
+        match self.open() {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                (self.report)(None);
+            }
+            Err(error) => (self.report)(Some(describe(&error))),
         }
     }
 
@@ -255,14 +271,19 @@ impl Worker {
 
     fn open(&mut self) -> Result<Connection, BrokerError> {
         let mut connection = connect(&self.broker)?;
-        create_group(&mut connection, &self.key, &self.group)?;
-        redis::cmd("HSET")
+        self.announce(&mut connection)?;
+        self.look(&mut connection)?;
+        Ok(connection)
+    }
+
+    /// Makes the group, and leaves word of whose clock the entries have.
+    fn announce(&self, connection: &mut Connection) -> Result<(), BrokerError> {
+        create_group(connection, &self.key, &self.group)?;
+        Ok(redis::cmd("HSET")
             .arg(&self.state)
             .arg("boot")
             .arg(clock::boot_id())
-            .exec(&mut connection)?;
-        self.look(&mut connection)?;
-        Ok(connection)
+            .exec(connection)?)
     }
 
     fn has_room(&self, bytes: u64) -> bool {
@@ -337,7 +358,7 @@ impl Worker {
         let frames = self.held.frames;
         self.lost.fetch_add(frames, Ordering::Relaxed);
         tracing::warn!(stream = %self.key, frames, "the broker was emptied; up to so many frames are lost");
-        create_group(connection, &self.key, &self.group)
+        self.announce(connection)
     }
 
     fn add_realtime(

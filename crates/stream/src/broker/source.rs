@@ -25,6 +25,10 @@ use crate::transport::Dial;
 
 /// Time for the subscriber's greeting, and for it to take a frame off the socket.
 const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a producer is waited for that has not been at the broker yet, and how often it is
+/// looked for. Less than the subscriber waits for an answer.
+const BOOT_WAIT: Duration = Duration::from_secs(1);
+const BOOT_PAUSE: Duration = Duration::from_millis(10);
 /// Entries read at once.
 const MAX_BATCH: u32 = 16;
 /// Realtime entries looked at together; the stream keeps no more.
@@ -192,10 +196,7 @@ fn prepare(
 ) -> Result<(Connection, Connection, Accept), BrokerError> {
     let (mut reader, acks) = (connect(broker)?, connect(broker)?);
     create_group(&mut reader, key, &hello.group)?;
-    let boot: Option<String> = redis::cmd("HGET")
-        .arg(state_key(key))
-        .arg("boot")
-        .query(&mut reader)?;
+    let boot = producer_boot(&mut reader, key)?;
     let accept = Accept {
         protocol: negotiate(hello.protocol_min, hello.protocol_max).unwrap_or(PROTOCOL_MAX),
         transport: TRANSPORT.to_owned(),
@@ -204,6 +205,22 @@ fn prepare(
         boot_id: boot.unwrap_or_default(),
     };
     Ok((reader, acks, accept))
+}
+
+/// The boot id of the producer's machine, which says whether both ends have one clock. A producer
+/// that starts at the same time gets a moment to leave it; without it, hops are not measured.
+fn producer_boot(connection: &mut Connection, key: &str) -> Result<Option<String>, BrokerError> {
+    let until = Instant::now() + BOOT_WAIT;
+    loop {
+        let boot: Option<String> = redis::cmd("HGET")
+            .arg(state_key(key))
+            .arg("boot")
+            .query(connection)?;
+        if boot.is_some() || Instant::now() >= until {
+            return Ok(boot);
+        }
+        std::thread::sleep(BOOT_PAUSE);
+    }
 }
 
 /// The next message. Blocks.
