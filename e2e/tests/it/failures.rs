@@ -101,7 +101,9 @@ fn a_full_disk_is_reported_and_nothing_is_lost() -> Result<()> {
     fleet.apply_ready(&pipeline(10, 0.05))?;
     let motion = fleet.instance("demo", "motion")?.pid;
     let filler = disk.fill()?;
-    fleet.apply(&pipeline(10, 0.5))?;
+    // A change that takes a new process; a parameter alone would not.
+    let changed = pipeline(10, 0.05).replace("use: motion,", "use: motion, env: {CHANGED: yes},");
+    fleet.apply(&changed)?;
     until("the device to say that its disk is full", || {
         let device = fleet.wait_online("edge-1")?;
         let told = device.conditions.iter().any(|it| {

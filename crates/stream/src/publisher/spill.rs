@@ -150,8 +150,14 @@ impl Spill {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
+        } else if places.iter().any(|(index, _)| !self.has_segment(*index)) {
+            self.write_cursor();
         }
         Ok(())
+    }
+
+    fn has_segment(&self, index: u64) -> bool {
+        self.segments.iter().any(|segment| segment.index == index)
     }
 
     /// Frames on disk that are not in memory.
@@ -305,8 +311,10 @@ impl Spill {
         appended
     }
 
-    /// Deletes the segments of which nothing is needed.
+    /// Deletes the segments of which nothing is needed, and forgets their places: another file may
+    /// get the name of one.
     fn settle(&mut self) {
+        let before = self.segments.len();
         let last = self.segments.back().map(|segment| segment.index);
         let is_idle = self.unread == 0 && self.taken.is_empty();
         let in_use = last.filter(|_| self.writable && !is_idle);
@@ -318,6 +326,9 @@ impl Spill {
             } else {
                 self.segments.push_back(segment);
             }
+        }
+        if self.segments.len() < before {
+            self.write_cursor();
         }
     }
 

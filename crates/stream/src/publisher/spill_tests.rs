@@ -109,6 +109,27 @@ fn a_damaged_place_in_the_middle_costs_its_frames_and_no_more() {
     assert_eq!(spill.unread(), 0);
 }
 
+#[test]
+fn a_new_file_does_not_inherit_the_place_of_a_deleted_one() {
+    let dir = tempfile::tempdir().unwrap();
+    // Two frames fill a segment; the third is alone in the next one, and done with first.
+    let mut spill = open(dir.path(), 40_000);
+    for (seq, len) in [(1, 1955), (2, 1075), (3, 1563)] {
+        spill.append(&entry(seq, len)).unwrap();
+        assert_eq!(next_seq(&mut spill), Some(seq));
+    }
+    spill.done(3);
+    for _ in 0..2 {
+        drop(spill);
+        spill = open(dir.path(), 40_000);
+    }
+    spill.append(&entry(4, 0)).unwrap();
+    drop(spill);
+    let mut spill = open(dir.path(), 40_000);
+    let all: Vec<u64> = std::iter::from_fn(|| next_seq(&mut spill)).collect();
+    assert_eq!(all, [1, 2, 4]);
+}
+
 /// One step in the life of a spill.
 #[derive(Clone, Debug)]
 enum Act {
