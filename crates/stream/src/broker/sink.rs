@@ -2,7 +2,7 @@
 //!
 //! A frame is acknowledged to the output once the broker has it. While the broker is away or its
 //! stream is full nothing is acknowledged, so a durable output keeps the frames in its own window
-//! and does what `on_full` says; a realtime frame is given up.
+//! and does what `on_full` says, a balanced one skips when it lags; a realtime frame is given up.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,7 +45,7 @@ pub struct SinkConfig {
     pub link: String,
     /// Consumer group: the consuming node.
     pub group: String,
-    /// Quality of service. A durable stream holds up to the window in frames and bytes, beside
+    /// Quality of service. A durable or balanced stream holds up to the window in frames and bytes, beside
     /// what the output itself holds.
     pub qos: LinkQos,
     /// The output's own socket.
@@ -235,7 +235,7 @@ impl Worker {
             };
             self.connection = None;
             (self.report)(Some(describe(&error)));
-            if !self.qos.is_lossless() {
+            if !self.qos.keeps_frames() {
                 self.wait(retry);
                 return false;
             }
@@ -252,16 +252,16 @@ impl Worker {
             None => self.open()?,
         };
         let bytes = frame.encoded_len() as u64;
-        let durable = self.qos.is_lossless();
-        if durable && !self.has_room(bytes) {
+        let keeps = self.qos.keeps_frames();
+        if keeps && !self.has_room(bytes) {
             self.look(&mut connection)?;
             if !self.has_room(bytes) {
                 self.connection = Some(connection);
                 return Ok(false);
             }
         }
-        if durable {
-            self.add_durable(&mut connection, frame, sent_mono_ns)?;
+        if keeps {
+            self.add_kept(&mut connection, frame, sent_mono_ns)?;
         } else {
             self.add_realtime(&mut connection, frame, sent_mono_ns)?;
         }
@@ -310,7 +310,7 @@ impl Worker {
         self.held = Held { frames, bytes };
     }
 
-    fn add_durable(
+    fn add_kept(
         &mut self,
         connection: &mut Connection,
         frame: &Frame,

@@ -160,7 +160,7 @@ fn serve(broker: &Broker, key: &str, mut socket: UnixStream) -> Result<(), Sourc
     let entries = Entries {
         connection: reader,
         key: key.to_owned(),
-        durable: hello.qos == QosMode::Durable,
+        keeps: hello.qos != QosMode::Realtime,
         limits: Limits {
             max_meta: hello.max_meta,
             max_payload: hello.max_payload,
@@ -303,7 +303,8 @@ struct Entries {
     connection: Connection,
     key: String,
     hello: Hello,
-    durable: bool,
+    /// Every entry has to be acknowledged: not realtime.
+    keeps: bool,
     limits: Limits,
     socket: UnixStream,
     shared: Arc<Shared>,
@@ -355,7 +356,7 @@ impl Entries {
     /// What this member had before, what others abandoned, what is new: the first that has any.
     fn next_entries(&mut self, credits: u32) -> Result<Vec<(StreamId, bool)>, BrokerError> {
         let count = credits.min(MAX_BATCH);
-        if !self.durable {
+        if !self.keeps {
             let mut entries = self.read_group(">", REALTIME_BATCH, true)?;
             // The newest; the others are out of date.
             return Ok(entries
@@ -437,7 +438,7 @@ impl Entries {
         {
             let mut state = self.shared.lock();
             state.credits = state.credits.saturating_sub(1);
-            if self.durable {
+            if self.keeps {
                 state.unacked.push_back(Unacked {
                     seq: frame.header.seq,
                     id,
@@ -464,7 +465,7 @@ impl Entries {
         reason: &EntryError,
     ) -> Result<(), SourceError> {
         tracing::warn!(stream = %self.key, entry = %id, %reason, "an entry of the broker is no frame; discarded");
-        if self.durable {
+        if self.keeps {
             let done = [Unacked {
                 seq: 0,
                 id,

@@ -190,6 +190,19 @@ fn frames_wait_for_a_consumer_and_keep_their_order() {
 }
 
 #[test]
+fn balanced_keeps_everything_within_its_lag() {
+    let Some(fixture) = Fixture::start(LinkQos::balanced()) else {
+        return;
+    };
+    fixture.send(0..20);
+    fixture.stored(20);
+    let mut consumer = fixture.consumer("c.0");
+    expect_in_order(&mut consumer, 0..20);
+    consumer.ack();
+    fixture.drained();
+}
+
+#[test]
 fn realtime_jumps_to_the_newest() {
     let Some(fixture) = Fixture::start(LinkQos::realtime()) else {
         return;
