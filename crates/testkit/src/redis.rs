@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 
 use crate::{Process, until};
 
-/// Every write is in the append-only file before it is answered.
+/// Every command is written to the append-only file before it is answered, and so survives a kill.
+/// With `everysec` a write may wait for a sync that is still running.
 const OPTIONS: &[&str] = &[
     "--port",
     "0",
@@ -18,7 +19,7 @@ const OPTIONS: &[&str] = &[
     "--appendonly",
     "yes",
     "--appendfsync",
-    "everysec",
+    "no",
     "--maxclients",
     "200",
 ];
