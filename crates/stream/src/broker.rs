@@ -27,8 +27,11 @@ pub const TRANSPORT: &str = "redis";
 
 /// Time to connect and log in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time for an answer, beyond what a blocking read may wait.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for an answer. The client waits so long for every single one of a pipeline, of which we send
+/// seven at most; a node that stops must not wait much longer than its grace for all of them.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time for the answer of a reader, beyond what its read may wait.
+const READER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a read waits for a new entry. A connection that ends goes on reading for so long.
 const BLOCK: Duration = Duration::from_millis(250);
 /// Longest password.
@@ -74,7 +77,7 @@ fn state_key(key: &str) -> String {
     format!("{key}:state")
 }
 
-fn connect(broker: &Broker) -> Result<Connection, BrokerError> {
+fn connect(broker: &Broker, answer: Duration) -> Result<Connection, BrokerError> {
     let info = connection_info(broker)?;
     let address = info.addr().to_string();
     let failed = |source| BrokerError::Connect {
@@ -85,7 +88,7 @@ fn connect(broker: &Broker) -> Result<Connection, BrokerError> {
     let connection = client
         .get_connection_with_timeout(CONNECT_TIMEOUT)
         .map_err(failed)?;
-    connection.set_read_timeout(Some(BLOCK + ANSWER_TIMEOUT))?;
+    connection.set_read_timeout(Some(answer))?;
     connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
     Ok(connection)
 }
@@ -151,7 +154,7 @@ mod tests {
         assert_eq!(info.redis_settings().password(), Some("secret"));
         assert_eq!(info.redis_settings().username(), Some("cam"));
         assert_eq!(info.redis_settings().db(), 3);
-        let Err(error) = connect(&broker) else {
+        let Err(error) = connect(&broker, ANSWER_TIMEOUT) else {
             panic!("nobody listens on port 1");
         };
         let text = describe(&error);

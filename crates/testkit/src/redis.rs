@@ -7,7 +7,9 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{Process, until};
+use rustix::process::Signal;
+
+use crate::{Process, signal, until};
 
 /// Every command is written to the append-only file before it is answered, and so survives a kill.
 /// With `everysec` a write may wait for a sync that is still running.
@@ -73,6 +75,11 @@ impl Redis {
     /// `kill -9`; its files stay.
     pub fn kill9(&mut self) -> Result<()> {
         self.process.kill9()
+    }
+
+    /// Stops it from answering, its connections stay open.
+    pub fn freeze(&self) -> Result<()> {
+        signal(self.process.pid(), Signal::STOP)
     }
 
     /// Starts it again on the same files.

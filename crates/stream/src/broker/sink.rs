@@ -15,7 +15,7 @@ use edgeflow_spec::qos::LinkQos;
 use redis::Connection;
 
 use super::entry::{self, MAX_INLINE};
-use super::{BrokerError, connect, describe, state_key};
+use super::{ANSWER_TIMEOUT, BrokerError, connect, describe, state_key};
 use crate::clock;
 use crate::frame::{Frame, Limits};
 use crate::subscriber::{InputConfig, Received, Subscriber, SubscriberConfig};
@@ -270,7 +270,7 @@ impl Worker {
     }
 
     fn open(&mut self) -> Result<Connection, BrokerError> {
-        let mut connection = connect(&self.broker)?;
+        let mut connection = connect(&self.broker, ANSWER_TIMEOUT)?;
         self.announce(&mut connection)?;
         self.look(&mut connection)?;
         Ok(connection)

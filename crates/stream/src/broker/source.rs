@@ -15,7 +15,9 @@ use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
 
 use super::entry::{self, EntryError};
 use super::sink::create_group;
-use super::{BLOCK, BrokerError, TRANSPORT, connect, describe, state_key};
+use super::{
+    ANSWER_TIMEOUT, BLOCK, BrokerError, READER_TIMEOUT, TRANSPORT, connect, describe, state_key,
+};
 use crate::frame::{Frame, Limits};
 use crate::link::{
     Accept, Credit, Decoder, Hello, Message, PROTOCOL_MAX, Reject, RejectCode, Role, encode,
@@ -194,7 +196,8 @@ fn prepare(
     key: &str,
     hello: &Hello,
 ) -> Result<(Connection, Connection, Accept), BrokerError> {
-    let (mut reader, acks) = (connect(broker)?, connect(broker)?);
+    let mut reader = connect(broker, BLOCK + READER_TIMEOUT)?;
+    let acks = connect(broker, ANSWER_TIMEOUT)?;
     create_group(&mut reader, key, &hello.group)?;
     let boot = producer_boot(&mut reader, key)?;
     let accept = Accept {

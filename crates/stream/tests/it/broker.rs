@@ -329,6 +329,30 @@ fn a_broker_that_is_away_is_reported_and_waited_for() {
 }
 
 #[test]
+fn a_broker_that_does_not_answer_is_reported_and_holds_up_no_end() {
+    let Some(mut fixture) = Fixture::start(LinkQos::durable()) else {
+        return;
+    };
+    fixture.send(0..5);
+    fixture.stored(5);
+    let mut consumer = fixture.consumer("c.0");
+    expect_in_order(&mut consumer, 0..5);
+    fixture.redis.freeze().unwrap();
+    fixture.send(5..10);
+    let problem = fixture.problem();
+    assert!(problem.contains("broker"), "{problem}");
+    // It dials a broker that accepts and says nothing.
+    let start = Instant::now();
+    fixture.sink = None;
+    drop(consumer);
+    assert!(
+        start.elapsed() < PATIENCE,
+        "the end took {:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
 fn an_emptied_broker_is_counted_and_the_link_goes_on() {
     let Some(fixture) = Fixture::start(LinkQos::durable()) else {
         return;
