@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
             let yaml = parsed.system.to_yaml();
             let again = parse("again.yaml", &yaml).expect("what was written can be read");
             assert_eq!(again.system, parsed.system, "{yaml}");
-            let placed = [PlacedSystem { system: &parsed.system, revision: 1, overrides: None }];
+            let placed = [PlacedSystem { system: &parsed.system, revision: 1, overrides: None, spots: None }];
             let _ = render(&placed, &DevicePlace::default());
         }
         Err(invalid) => {

@@ -20,6 +20,19 @@ pub struct Assignment {
     /// Every instance that has to run on the device, sorted by id.
     #[serde(default)]
     pub instances: Vec<Instance>,
+    /// Where other devices are that these instances get frames from, by device id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub peers: BTreeMap<String, Peer>,
+}
+
+/// Another device, as the agents reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name, for people.
+    pub name: String,
+    /// `host:port` of its link port, the likeliest first.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 /// One copy of a node on one device.
@@ -100,8 +113,20 @@ pub struct Input {
     pub qos: LinkQos,
     /// Output port at the producer.
     pub from_port: String,
-    /// Producing instances on this device: one for each replica of the producer.
+    /// Producing instances: one for each replica of the producer.
     pub from: Vec<String>,
+    /// Those of them that run on another device.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub remote: BTreeMap<String, Remote>,
+}
+
+/// The device of an instance that runs on another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// Device id.
+    pub device: String,
+    /// Device name.
+    pub name: String,
 }
 
 /// One output port.
@@ -123,6 +148,9 @@ pub struct OutputGroup {
     pub group: String,
     /// Quality of service.
     pub qos: LinkQos,
+    /// Other devices that run consumers of the group: ids. No one else may connect from afar.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
 }
 
 impl Assignment {
@@ -130,6 +158,13 @@ impl Assignment {
     pub fn to_body(&self) -> Vec<u8> {
         // Serialising plain data with string keys can't fail.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Ids of the devices that its instances get frames from.
+    pub fn sources(&self) -> BTreeSet<&str> {
+        let inputs = self.instances.iter().flat_map(|one| &one.inputs);
+        let remote = inputs.flat_map(|input| input.remote.values());
+        remote.map(|remote| remote.device.as_str()).collect()
     }
 
     /// Reads a body.
@@ -163,6 +198,13 @@ impl Instance {
         };
         copy.params
             .retain(|name, _| !known.contains(&name.as_str()) && !live.contains(name));
+        for output in &mut copy.outputs {
+            // Who may connect from afar is the agent's business.
+            output
+                .groups
+                .iter_mut()
+                .for_each(|group| group.devices.clear());
+        }
         for output in copy.outputs.iter_mut().filter(|_| self.broker.is_none()) {
             output.groups.retain(|group| group.qos.keeps_frames());
         }

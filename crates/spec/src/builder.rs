@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use crate::{
     assignment::{Program, RestartPolicy},
     broker::{Broker, check_address},
+    placement::Placement,
     problem::{Invalid, Problem, Severity},
     qos::LinkQos,
     selector::Selector,
@@ -38,6 +39,7 @@ pub struct SystemBuilder {
     name: String,
     labels: BTreeMap<String, String>,
     selector: String,
+    placement: Placement,
     broker: Option<Broker>,
     draft: Rc<RefCell<Draft>>,
     links: Vec<DraftLink>,
@@ -56,6 +58,7 @@ struct DraftNode {
     with: Map<String, Value>,
     env: BTreeMap<String, String>,
     replicas: Option<u32>,
+    on: String,
     inputs: Option<Vec<String>>,
     outputs: Option<Vec<String>>,
     restart: RestartPolicy,
@@ -101,6 +104,7 @@ impl SystemBuilder {
             name: name.into(),
             labels: BTreeMap::new(),
             selector: String::new(),
+            placement: Placement::default(),
             broker: None,
             draft: Rc::default(),
             links: Vec::new(),
@@ -117,6 +121,12 @@ impl SystemBuilder {
     /// Says which devices run it; without it, every device.
     pub fn devices(&mut self, selector: impl Into<String>) -> &mut Self {
         self.selector = selector.into();
+        self
+    }
+
+    /// One copy over all its devices, instead of a whole copy on each.
+    pub fn spread(&mut self) -> &mut Self {
+        self.placement = Placement::Spread;
         self
     }
 
@@ -179,8 +189,13 @@ impl SystemBuilder {
         let mut marks = Marks::default();
         let mut nodes = IndexMap::new();
         for (name, node) in &draft.nodes {
+            let draft_on = node.on.as_str();
             match node.build() {
-                Some(node) => {
+                Some(mut node) => {
+                    node.on = Selector::parse(draft_on).unwrap_or_else(|error| {
+                        problem("invalid-selector", error.message);
+                        Selector::default()
+                    });
                     nodes.insert(name.clone(), node);
                 }
                 None => {
@@ -200,6 +215,7 @@ impl SystemBuilder {
         let system = System {
             metadata,
             devices,
+            placement: self.placement,
             broker: self.broker.clone(),
             nodes,
             links,
@@ -279,9 +295,15 @@ impl NodeHandle {
         })
     }
 
-    /// Runs several copies on each device, which share the frames.
+    /// Runs several copies, which share the frames: on each device, or over those of a spread system.
     pub fn replicas(self, replicas: u32) -> Self {
         self.change(|node| node.replicas = Some(replicas))
+    }
+
+    /// Says which devices of a spread system may run it.
+    pub fn on(self, selector: impl Into<String>) -> Self {
+        let selector = selector.into();
+        self.change(|node| node.on = selector)
     }
 
     /// Names the input ports of a `run` node.

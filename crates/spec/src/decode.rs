@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use crate::{
     catalog::BUILTINS,
     names,
+    placement::Placement,
     problem::{Problem, Severity},
     selector::Selector,
     source::{Mark, Marks, Source},
@@ -73,13 +74,13 @@ pub(crate) const METADATA: Shape = Shape {
 /// Fields of `spec`.
 pub(crate) const SPEC: Shape = Shape {
     what: "`spec`",
-    known: &["devices", "broker", "nodes", "links", "views"],
-    unsupported: &[
-        ("placement", "every matching device runs a whole copy"),
-        ("rollout", "a change goes to all matching devices at once"),
-    ],
+    known: &["devices", "placement", "broker", "nodes", "links", "views"],
+    unsupported: &[("rollout", "a change goes to all matching devices at once")],
     elsewhere: &[("selector", "`selector` belongs under `spec.devices`")],
 };
+
+const PLACEMENT: [(&str, Placement); 2] =
+    [("copies", Placement::Copies), ("spread", Placement::Spread)];
 
 /// Fields of `spec.devices`.
 pub(crate) const DEVICES: Shape = Shape {
@@ -133,6 +134,7 @@ impl Decoder<'_> {
         self.marks.set("spec", top.key_mark("spec"));
         let spec = self.fields(spec, &SPEC)?;
         let devices = self.devices(&spec);
+        let placement = self.placement(&spec);
         let broker = self.broker(&spec);
         let nodes = self.nodes(&spec);
         let links = self.links(&spec, &nodes);
@@ -140,6 +142,7 @@ impl Decoder<'_> {
         Some(System {
             metadata,
             devices,
+            placement,
             broker,
             nodes,
             links,
@@ -199,7 +202,11 @@ impl Decoder<'_> {
         let Some(node) = self.required(&fields, "selector") else {
             return Selector::default();
         };
-        let Some(text) = self.text(node, "selector") else {
+        self.selector(node, "selector")
+    }
+
+    fn selector(&mut self, node: &Node, field: &str) -> Selector {
+        let Some(text) = self.text(node, field) else {
             return Selector::default();
         };
         Selector::parse(text).unwrap_or_else(|error| {
@@ -211,6 +218,17 @@ impl Decoder<'_> {
             );
             Selector::default()
         })
+    }
+
+    fn placement(&mut self, spec: &Fields<'_>) -> Placement {
+        let Some(node) = spec.get("placement") else {
+            return Placement::default();
+        };
+        let Some(text) = self.text(node, "placement") else {
+            return Placement::default();
+        };
+        self.word(text, node.mark, "placement", &PLACEMENT)
+            .unwrap_or_default()
     }
 
     fn nodes(&mut self, spec: &Fields<'_>) -> IndexMap<String, crate::system::NodeSpec> {

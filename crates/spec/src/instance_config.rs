@@ -51,6 +51,10 @@ pub struct InputSocket {
     pub qos: LinkQos,
     /// Producing instance.
     pub from: String,
-    /// Socket path of the producer's output port.
+    /// Socket path of the producer's output port; of a producer on another device, of the agent's
+    /// relay to it.
     pub path: PathBuf,
+    /// Name of the device that the producer runs on, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }

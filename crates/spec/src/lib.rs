@@ -11,6 +11,7 @@ pub mod instance_config;
 pub mod names;
 pub mod params;
 mod parse;
+pub mod placement;
 pub mod plan;
 pub mod problem;
 pub mod qos;

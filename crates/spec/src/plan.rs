@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     assignment::{Assignment, Instance, Program, RestartPolicy},
+    placement::Spots,
     qos::{LinkQos, QosMode},
     quantity::format_duration_ms,
     system::{Link, NodeSpec, System},
@@ -75,7 +76,7 @@ pub struct LinkChange {
 /// How a link is carried, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Transport {
-    /// `unix` or `redis`.
+    /// `shm`, `tcp` or `redis`.
     pub name: &'static str,
     /// In words.
     pub reason: &'static str,
@@ -107,12 +108,33 @@ impl SystemDiff {
     }
 }
 
-/// What carries a system's links. This version runs all nodes of a copy on one device.
-pub fn transport(system: &System) -> Transport {
+/// What carries a link. `spots` says where the instances of a spread system run.
+pub fn transport(system: &System, link: &Link, spots: Option<&Spots>) -> Transport {
     if system.broker.is_some() {
         return Transport {
             name: "redis",
             reason: "`broker` names a server",
+        };
+    }
+    let devices = |node: &str| -> BTreeSet<&str> {
+        let spots = spots.into_iter().flatten();
+        let of = |id: &str| id.split('.').nth(1) == Some(node);
+        spots
+            .filter(|(id, _)| of(id))
+            .map(|(_, spot)| spot.id.as_str())
+            .collect()
+    };
+    let (from, to) = (devices(&link.from.node), devices(&link.to.node));
+    if from.is_disjoint(&to) && !(from.is_empty() || to.is_empty()) {
+        return Transport {
+            name: "tcp",
+            reason: "the nodes run on different devices",
+        };
+    }
+    if from.union(&to).count() > 1 {
+        return Transport {
+            name: "tcp",
+            reason: "replicas run on several devices; those on one device use shm",
         };
     }
     Transport {
@@ -122,10 +144,10 @@ pub fn transport(system: &System) -> Transport {
 }
 
 /// The difference between two revisions; `None` means that there is no such revision.
-pub fn diff(old: Option<&System>, new: Option<&System>) -> SystemDiff {
+pub fn diff(old: Option<&System>, new: Option<&System>, spots: Option<&Spots>) -> SystemDiff {
     SystemDiff {
         nodes: diff_nodes(old, new),
-        links: diff_links(old, new),
+        links: diff_links(old, new, spots),
         settings: match (old, new) {
             (Some(old), Some(new)) => diff_settings(old, new),
             _ => Vec::new(),
@@ -162,15 +184,23 @@ fn diff_nodes(old: Option<&System>, new: Option<&System>) -> Vec<NodeChange> {
     changes
 }
 
-fn diff_links(old: Option<&System>, new: Option<&System>) -> Vec<LinkChange> {
-    let transport = new.or(old).map(transport).unwrap_or_default();
-    let change = |link: &Link, action, details| LinkChange {
-        id: link.id(),
-        action,
-        qos: link.qos.mode,
-        transport: transport.name.to_owned(),
-        transport_reason: transport.reason.to_owned(),
-        details,
+fn diff_links(
+    old: Option<&System>,
+    new: Option<&System>,
+    spots: Option<&Spots>,
+) -> Vec<LinkChange> {
+    let change = |link: &Link, action, details| {
+        let system = new.or(old);
+        let transport = system.map(|system| transport(system, link, spots));
+        let transport = transport.unwrap_or_default();
+        LinkChange {
+            id: link.id(),
+            action,
+            qos: link.qos.mode,
+            transport: transport.name.to_owned(),
+            transport_reason: transport.reason.to_owned(),
+            details,
+        }
     };
     let find = |system: Option<&System>, id: &str| -> Option<Link> {
         system.and_then(|s| s.links.iter().find(|link| link.id() == id).cloned())
@@ -207,6 +237,12 @@ fn diff_settings(old: &System, new: &System) -> Vec<String> {
         &format!("{:?}", old.devices.to_string()),
         &format!("{:?}", new.devices.to_string()),
     );
+    detail(
+        &mut details,
+        "placement",
+        old.placement.name(),
+        new.placement.name(),
+    );
     map_details(
         &mut details,
         "labels",
@@ -238,6 +274,7 @@ fn node_details(old: &NodeSpec, new: &NodeSpec) -> Vec<String> {
         &old.replicas.to_string(),
         &new.replicas.to_string(),
     );
+    detail(&mut details, "on", &old.on.to_string(), &new.on.to_string());
     detail(
         &mut details,
         "inputs",

@@ -1,13 +1,16 @@
 //! Rendering: from systems to the whole desired state of one device. Pure and deterministic; equal
 //! inputs give equal bytes, so an unchanged device never gets a new generation.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::{
-    assignment::{Assignment, Input, Instance, Output, OutputGroup, Program},
+    assignment::{Assignment, Input, Instance, Output, OutputGroup, Program, Remote},
     catalog::Builtin,
     device::DevicePlace,
     params::Overrides,
+    placement::{Spot, Spots},
     system::{Link, NodeSpec, System},
     template,
 };
@@ -21,6 +24,8 @@ pub struct PlacedSystem<'a> {
     pub revision: u64,
     /// Parameters that were set since.
     pub overrides: Option<&'a Overrides>,
+    /// Of a spread system: where its instances run.
+    pub spots: Option<&'a Spots>,
 }
 
 /// The result of rendering.
@@ -82,6 +87,16 @@ fn render_node(placed: &PlacedSystem<'_>, name: &str, device: &DevicePlace, out:
         return;
     };
     let system_name = &system.metadata.name;
+    let replicas: Vec<u32> = (0..node.replicas)
+        .filter(|replica| {
+            let id = instance_id(system_name, name, *replica);
+            device_of(placed, &id).is_none_or(|there| there.id == device.id)
+                && is_placed(placed, &id)
+        })
+        .collect();
+    if replicas.is_empty() {
+        return;
+    }
     let missing = &mut out.missing_labels;
     let mut fill = |text: &str| {
         template::fill(text, device, &mut |label| {
@@ -119,13 +134,13 @@ fn render_node(placed: &PlacedSystem<'_>, name: &str, device: &DevicePlace, out:
             .and_then(|all| all.get(name))
             .map(|set| fill_map(set.clone(), &mut fill))
             .unwrap_or_default(),
-        inputs: inputs(system, name),
-        outputs: outputs(system, name, node),
+        inputs: inputs(placed, name, device),
+        outputs: outputs(placed, name, node, device),
         broker: system.broker.clone(),
         restart: node.restart,
         stop_grace_ms: node.stop_grace_ms,
     };
-    for replica in 0..node.replicas {
+    for replica in replicas {
         out.assignment.instances.push(Instance {
             id: instance_id(system_name, name, replica),
             replica,
@@ -147,24 +162,45 @@ fn with_primary(builtin: &Builtin, node: &NodeSpec) -> Map<String, Value> {
     params
 }
 
-/// The links that arrive at a node, each from every replica of its producer, sorted so that the
-/// order of the manifest does not matter.
-fn inputs(system: &System, node: &str) -> Vec<Input> {
+/// The device of an instance of a spread system.
+fn device_of<'a>(placed: &PlacedSystem<'a>, id: &str) -> Option<&'a Spot> {
+    placed.spots.and_then(|spots| spots.get(id))
+}
+
+fn is_placed(placed: &PlacedSystem<'_>, id: &str) -> bool {
+    placed.spots.is_none_or(|spots| spots.contains_key(id))
+}
+
+/// The links that arrive at a node, each from every replica of its producer that runs somewhere,
+/// sorted so that the order of the manifest does not matter.
+fn inputs(placed: &PlacedSystem<'_>, node: &str, device: &DevicePlace) -> Vec<Input> {
+    let system = placed.system;
     let mut inputs: Vec<Input> = system
         .links_to(node)
         .map(|link| {
             let replicas = system
                 .node(&link.from.node)
                 .map_or(0, |producer| producer.replicas);
+            let from: Vec<String> = (0..replicas)
+                .map(|replica| instance_id(&system.metadata.name, &link.from.node, replica))
+                .filter(|id| is_placed(placed, id))
+                .collect();
+            let away = from.iter().filter_map(|id| {
+                let there = device_of(placed, id).filter(|there| there.id != device.id)?;
+                let remote = Remote {
+                    device: there.id.clone(),
+                    name: there.name.clone(),
+                };
+                Some((id.clone(), remote))
+            });
             Input {
+                remote: away.collect(),
                 port: link.to.port.clone(),
                 link: link.id(),
                 group: node.to_owned(),
                 qos: link.qos.clone(),
                 from_port: link.from.port.clone(),
-                from: (0..replicas)
-                    .map(|replica| instance_id(&system.metadata.name, &link.from.node, replica))
-                    .collect(),
+                from,
             }
         })
         .collect();
@@ -173,14 +209,20 @@ fn inputs(system: &System, node: &str) -> Vec<Input> {
 }
 
 /// Every output port of a node, linked or not: a live view may attach to any of them.
-fn outputs(system: &System, name: &str, node: &NodeSpec) -> Vec<Output> {
+fn outputs(
+    placed: &PlacedSystem<'_>,
+    name: &str,
+    node: &NodeSpec,
+    device: &DevicePlace,
+) -> Vec<Output> {
+    let system = placed.system;
     node.output_ports()
         .into_iter()
         .map(|port| {
             let mut groups: Vec<OutputGroup> = system
                 .links_from(name)
                 .filter(|link| link.from.port == port)
-                .map(|link| group(link, node))
+                .map(|link| group(placed, link, node, device))
                 .collect();
             groups.sort_by(|a, b| a.link.cmp(&b.link));
             Output { port, groups }
@@ -188,14 +230,27 @@ fn outputs(system: &System, name: &str, node: &NodeSpec) -> Vec<Output> {
         .collect()
 }
 
-fn group(link: &Link, producer: &NodeSpec) -> OutputGroup {
+fn group(
+    placed: &PlacedSystem<'_>,
+    link: &Link,
+    producer: &NodeSpec,
+    device: &DevicePlace,
+) -> OutputGroup {
+    let (system, to) = (placed.system, &link.to.node);
+    let replicas = system.node(to).map_or(0, |node| node.replicas);
+    let devices: BTreeSet<String> = (0..replicas)
+        .filter_map(|n| device_of(placed, &instance_id(&system.metadata.name, to, n)))
+        .filter(|there| there.id != device.id)
+        .map(|there| there.id.clone())
+        .collect();
     let mut qos = link.qos.clone();
     // Told to spilling links only: nobody else asks, and others keep their hash.
     qos.live_source = qos.spills() && producer.is_live();
     OutputGroup {
         link: link.id(),
-        group: link.to.node.clone(),
+        group: to.clone(),
         qos,
+        devices: devices.into_iter().collect(),
     }
 }
 

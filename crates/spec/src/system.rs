@@ -11,6 +11,7 @@ use crate::{
     assignment::{Program, RestartPolicy},
     broker::Broker,
     catalog,
+    placement::Placement,
     qos::LinkQos,
     selector::Selector,
     text::SystemText,
@@ -28,7 +29,7 @@ pub const DEFAULT_OUTPUT: &str = "out";
 pub const MAX_NODES: usize = 64;
 /// Most links in a system.
 pub const MAX_LINKS: usize = 256;
-/// Most replicas of a node on one device.
+/// Most replicas of a node in one copy of a system.
 pub const MAX_REPLICAS: u32 = 16;
 /// Most ports of one direction on a node.
 pub const MAX_PORTS: usize = 16;
@@ -42,8 +43,10 @@ pub const MAX_STOP_GRACE_MS: u64 = 10 * 60 * 1000;
 pub struct System {
     /// Name and labels.
     pub metadata: Metadata,
-    /// Which devices run a whole copy. Empty: every device.
+    /// Which devices run it. Empty: every device.
     pub devices: Selector,
+    /// Whether each of them runs a whole copy.
+    pub placement: Placement,
     /// What carries the links; without it, sockets and shared memory of the device.
     pub broker: Option<Broker>,
     /// Nodes by name, in the order of the manifest.
@@ -72,8 +75,10 @@ pub struct NodeSpec {
     pub with: Map<String, Value>,
     /// Environment variables.
     pub env: BTreeMap<String, String>,
-    /// Copies on each device, at least 1.
+    /// Copies on each device, or over all devices of a spread system; at least 1.
     pub replicas: u32,
+    /// Spread systems: which of the devices may run it. Empty: all of them.
+    pub on: Selector,
     /// Declared input ports; `None`: the usual ones.
     pub inputs: Option<Vec<String>>,
     /// Declared output ports; `None`: the usual ones.
@@ -140,6 +145,7 @@ impl NodeSpec {
             with: Map::new(),
             env: BTreeMap::new(),
             replicas: 1,
+            on: Selector::default(),
             inputs: None,
             outputs: None,
             restart: RestartPolicy::default(),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     assignment::{Program, RestartPolicy},
     broker::Broker,
+    placement::Placement,
     qos::{DEFAULT_ORDER_TIMEOUT_MS, LinkQos, OnFull, QosMode},
     quantity::{format_bytes, format_duration_ms},
     system::{
@@ -55,6 +56,10 @@ struct SpecText {
     /// Which devices run it; without it, every device.
     #[serde(skip_serializing_if = "Option::is_none")]
     devices: Option<DevicesText>,
+    /// How the devices are used: `copies`, a whole copy on each, or `spread`, one copy over all.
+    #[serde(skip_serializing_if = "is_copies")]
+    #[schemars(with = "Option<PlacementText>")]
+    placement: Placement,
     /// What carries the links between nodes: `auto` and `none` are the device's own means.
     #[serde(skip_serializing_if = "Option::is_none")]
     broker: Option<BrokerText>,
@@ -92,7 +97,17 @@ enum BrokerWord {
     None,
 }
 
-/// Which devices run the system: a whole copy on each.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(dead_code, reason = "only its schema is used")]
+enum PlacementText {
+    /// A whole copy on each device.
+    Copies,
+    /// One copy over all devices.
+    Spread,
+}
+
+/// Which devices run the system.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DevicesText {
@@ -119,7 +134,10 @@ struct NodeText {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "Option<BTreeMap<String, Plain>>")]
     env: BTreeMap<String, String>,
-    /// Copies on each device. They share the frames of each link.
+    /// Which devices may run it, in a system with `placement: spread`: a selector.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on: Option<String>,
+    /// Copies on each device, or in all with `placement: spread`. They share the frames of each link.
     #[serde(skip_serializing_if = "is_one")]
     #[schemars(with = "Option<u32>", range(min = 1, max = 16))]
     replicas: u32,
@@ -208,6 +226,10 @@ fn is_one(replicas: &u32) -> bool {
     *replicas == 1
 }
 
+fn is_copies(placement: &Placement) -> bool {
+    *placement == Placement::Copies
+}
+
 fn is_always(policy: &RestartPolicy) -> bool {
     *policy == RestartPolicy::Always
 }
@@ -232,6 +254,7 @@ impl From<&System> for SystemText {
                 devices: (!system.devices.is_empty()).then(|| DevicesText {
                     selector: system.devices.to_string(),
                 }),
+                placement: system.placement,
                 broker: system.broker.clone().map(BrokerText::Server),
                 nodes: system
                     .nodes
@@ -260,6 +283,7 @@ impl From<&NodeSpec> for NodeText {
             run,
             with: node.with.clone(),
             env: node.env.clone(),
+            on: (!node.on.is_empty()).then(|| node.on.to_string()),
             replicas: node.replicas,
             inputs: node.inputs.clone(),
             outputs: node.outputs.clone(),

@@ -5,6 +5,7 @@ use crate::{
     assignment::Program,
     catalog::{self, BUILTINS, Builtin},
     names,
+    placement::Placement,
     problem::{Problem, Severity},
     source::{Marks, Source},
     suggest,
@@ -155,6 +156,7 @@ impl Check<'_> {
             &format!("{path}.with"),
         );
         self.replicas(name, node, &path);
+        self.on(name, node, &path);
     }
 
     fn builtin(&mut self, name: &str, node: &NodeSpec, builtin: &'static Builtin, path: &str) {
@@ -284,6 +286,17 @@ impl Check<'_> {
                     "`{name}` has no input, so each of its replicas produces frames of its own"
                 ),
                 "replicas share the work of nodes that have an input; remove `replicas` here",
+            );
+        }
+    }
+
+    fn on(&mut self, name: &str, node: &NodeSpec, path: &str) {
+        if !node.on.is_empty() && self.system.placement == Placement::Copies {
+            self.error(
+                "needs-spread",
+                &format!("{path}.on"),
+                format!("node `{name}` says where it runs, but every device runs a whole copy"),
+                "add `placement: spread` under `spec` to have one copy over several devices, or remove `on`",
             );
         }
     }

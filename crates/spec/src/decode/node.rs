@@ -16,6 +16,7 @@ pub(crate) const NODE: Shape = Shape {
         "run",
         "with",
         "env",
+        "on",
         "replicas",
         "inputs",
         "outputs",
@@ -23,7 +24,6 @@ pub(crate) const NODE: Shape = Shape {
         "stop_grace",
     ],
     unsupported: &[
-        ("on", "every node of a copy runs on the same device"),
         ("package", "the program has to be on the device already"),
         ("limits", "memory and processor limits are not enforced yet"),
     ],
@@ -72,6 +72,10 @@ impl Decoder<'_> {
             spec.replicas = self
                 .integer(replicas, "replicas", 1, MAX_REPLICAS)
                 .unwrap_or(1);
+        }
+        if let Some(on) = fields.get("on") {
+            self.marks.set(format!("{path}.on"), fields.key_mark("on"));
+            spec.on = self.selector(on, "on");
         }
         spec.inputs = self.ports(&fields, "inputs", &path);
         spec.outputs = self.ports(&fields, "outputs", &path);

@@ -10,6 +10,7 @@ mod bad_yaml;
 mod builder;
 mod examples;
 mod parsing;
+mod placement;
 mod planning;
 mod properties;
 mod reference;

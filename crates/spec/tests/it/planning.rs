@@ -42,6 +42,7 @@ fn assign(system: &System, revision: u64) -> Assignment {
             system,
             revision,
             overrides: None,
+            spots: None,
         }],
         &device(),
     )
@@ -98,6 +99,7 @@ fn overrides_reach_every_replica_and_restart_none() {
             system: &system,
             revision: 1,
             overrides: Some(overrides),
+            spots: None,
         };
         render(&[placed], &device()).assignment
     };
@@ -190,6 +192,7 @@ fn templates_are_filled_in_and_missing_labels_reported() {
             system: &system,
             revision: 1,
             overrides: None,
+            spots: None,
         }],
         &device(),
     );
@@ -215,11 +218,13 @@ fn of_two_revisions_the_newer_one_runs() {
             system: &old,
             revision: 1,
             overrides: None,
+            spots: None,
         },
         PlacedSystem {
             system: &new,
             revision: 2,
             overrides: None,
+            spots: None,
         },
     ];
     assert_eq!(render(&placed, &device()).assignment, assign(&new, 2));
@@ -235,10 +240,10 @@ fn a_diff_names_what_changes() {
     new.devices = "site=berlin".parse().unwrap();
     insta::assert_snapshot!(
         "diff",
-        serde_json::to_string_pretty(&plan::diff(Some(&old), Some(&new))).unwrap()
+        serde_json::to_string_pretty(&plan::diff(Some(&old), Some(&new), None)).unwrap()
     );
-    assert!(plan::diff(Some(&old), Some(&old)).is_empty());
-    let removed = plan::diff(Some(&old), None);
+    assert!(plan::diff(Some(&old), Some(&old), None).is_empty());
+    let removed = plan::diff(Some(&old), None, None);
     assert!(
         removed
             .nodes
@@ -246,7 +251,7 @@ fn a_diff_names_what_changes() {
             .all(|change| change.action == Action::Remove)
     );
     assert_eq!(removed.nodes.len(), 3);
-    assert!(plan::diff(None, None).is_empty());
+    assert!(plan::diff(None, None, None).is_empty());
 }
 
 #[test]

@@ -117,6 +117,7 @@ fn assign(systems: &[(&System, u64)]) -> Assignment {
             system,
             revision: *revision,
             overrides: None,
+            spots: None,
         })
         .collect();
     render(&placed, &device()).assignment
@@ -170,7 +171,7 @@ proptest! {
         let (before, wanted) = (assign(&[(&old, 1)]), assign(&[(&new, 2)]));
         let mut running: BTreeMap<String, _> =
             before.instances.into_iter().map(|i| (i.id.clone(), i)).collect();
-        let before = Assignment { instances: running.values().cloned().collect() };
+        let before = Assignment { instances: running.values().cloned().collect(), ..Assignment::default() };
         for change in plan::diff_assignments(&before, &wanted) {
             let instance = wanted.instances.iter().find(|i| i.id == change.instance).cloned();
             match (change.action, instance) {
@@ -179,7 +180,7 @@ proptest! {
                 (action, None) => prop_assert!(false, "{action:?} of an instance nobody wants"),
             }
         }
-        let after = Assignment { instances: running.into_values().collect() };
+        let after = Assignment { instances: running.into_values().collect(), ..Assignment::default() };
         prop_assert_eq!(&after, &wanted);
         let rest = plan::diff_assignments(&after, &wanted);
         prop_assert!(rest.iter().all(|change| change.action == Action::Keep), "{rest:?}");
@@ -204,7 +205,7 @@ proptest! {
             };
             prop_assert_eq!(change.action, expected, "{}", change.instance);
         }
-        let diff = plan::diff(Some(&old), Some(&new));
+        let diff = plan::diff(Some(&old), Some(&new), None);
         for change in diff.nodes {
             prop_assert_eq!(change.action == Action::Keep, change.node != name || old == new);
         }

@@ -39,6 +39,7 @@ kind: System
 metadata: {name: everything, labels: {team: retail, floor: 2}}
 spec:
   devices: {selector: site=berlin}
+  placement: spread
   broker: {redis: 'redis://broker.local:6379', password_file: /etc/edgeflow/redis}
   nodes:
     camera: {use: pattern, with: {fps: 5}}
@@ -46,6 +47,7 @@ spec:
       run: [./mix]
       with: {any: [1, {a: b}]}
       env: {TZ: UTC, PORT: 1}
+      on: camera
       replicas: 2
       inputs: [in, b]
       outputs: [out]
