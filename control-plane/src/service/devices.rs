@@ -89,6 +89,8 @@ impl Service {
         };
         mutation.write.delete_device(&id).await?;
         mutation.world.devices.remove(&id);
+        // What it ran of spread systems goes to other devices.
+        mutation.render(&[]).await?;
         mutation.event(event).await?;
         mutation.commit().await?;
         self.fleet.forget(&id);
@@ -226,9 +228,15 @@ pub(super) fn check_facts(facts: &v1::DeviceFacts) -> Result<(), ServiceError> {
     let too_long = texts
         .into_iter()
         .chain(cameras)
+        .chain(&facts.link_addresses)
         .chain(accelerators)
         .any(|text| text.len() > MAX_FACT_TEXT);
-    if too_long || facts.cameras.len() > MAX_FACT_LIST || facts.accelerators.len() > MAX_FACT_LIST {
+    let lists = [
+        facts.cameras.len(),
+        facts.accelerators.len(),
+        facts.link_addresses.len(),
+    ];
+    if too_long || lists.into_iter().any(|len| len > MAX_FACT_LIST) {
         return Err(ServiceError::Invalid(
             "the facts of the device are too long".to_owned(),
         ));

@@ -120,7 +120,7 @@ impl Service {
         };
         let lives = mutation.world.devices.values();
         let lives = lives
-            .filter(|device| current.matches(device))
+            .filter(|device| current.concerns(device))
             .map(|device| self.fleet.live(&device.row.id));
         let declared = declarations(&request.node, node, lives);
         let after = match next_rows(request, node, &declared, &current.set) {
@@ -165,7 +165,7 @@ impl Service {
         let devices = world
             .devices
             .values()
-            .filter(|device| state.matches(device));
+            .filter(|device| state.concerns(device));
         let mut outcomes = Vec::new();
         for device in devices {
             let live = self.fleet.live(&device.row.id);

@@ -9,13 +9,19 @@ use edgeflow_spec::{
     problem::Problem,
 };
 
-use super::{SystemState, World, assignments::render_device, params::carry};
+use super::{
+    SystemState, World,
+    assignments::{AllPlaces, render_device},
+    params::carry,
+};
 use crate::fleet::{Fleet, Live};
 
 /// A plan, and warnings that only the devices show.
 pub(super) struct Planned {
     pub(super) plan: v1::Plan,
     pub(super) missing_labels: Vec<String>,
+    /// Nodes that no device fits, with the reason.
+    pub(super) homeless: Vec<(String, String)>,
 }
 
 /// Compares the world with the one to come, as far as `name` is concerned.
@@ -23,8 +29,14 @@ pub(super) fn plan(fleet: &Fleet, before: &World, after: &World, name: &str) -> 
     let old = before.systems.get(name);
     let new = after.systems.get(name);
     let spec = |system: &SystemState| -> System { system.spec.clone() };
-    let changes = diff(old.map(|s| &s.spec), new.map(|s| spec(s)).as_ref());
-    let (devices, missing_labels) = device_plans(fleet, before, after, name);
+    let places = after.all_places();
+    let here = places.get(name);
+    let changes = diff(
+        old.map(|s| &s.spec),
+        new.map(|s| spec(s)).as_ref(),
+        here.map(|places| &places.spots),
+    );
+    let (devices, missing_labels) = device_plans(fleet, before, after, &places, name);
     let overrides = old.zip(new).map(|(old, new)| carry(old, &new.spec).1);
     let text = |system: Option<&std::sync::Arc<SystemState>>| {
         system.map(|s| s.row.manifest.clone()).unwrap_or_default()
@@ -57,6 +69,9 @@ pub(super) fn plan(fleet: &Fleet, before: &World, after: &World, name: &str) -> 
     Planned {
         plan,
         missing_labels,
+        homeless: here
+            .map(|places| places.homeless.clone())
+            .unwrap_or_default(),
     }
 }
 
@@ -65,6 +80,7 @@ fn device_plans(
     fleet: &Fleet,
     before: &World,
     after: &World,
+    places: &AllPlaces,
     name: &str,
 ) -> (Vec<v1::DevicePlan>, Vec<String>) {
     let ids: BTreeSet<String> = before
@@ -78,7 +94,7 @@ fn device_plans(
         let Some(device) = after.devices.get(id) else {
             continue;
         };
-        let Some(rendered) = render_device(after, id) else {
+        let Some(rendered) = render_device(after, places, id) else {
             continue;
         };
         for missing in &rendered.missing_labels {
@@ -151,6 +167,7 @@ fn only(assignment: &Assignment, system: &str) -> Assignment {
             .filter(|instance| instance.system == system)
             .cloned()
             .collect(),
+        ..Assignment::default()
     }
 }
 

@@ -23,6 +23,7 @@ struct DeviceShare {
 pub(super) fn system_status<'a>(
     system: &SystemState,
     devices: impl Iterator<Item = (&'a DeviceState, Live)>,
+    homeless: &[(String, String)],
 ) -> v1::SystemStatus {
     let shares: Vec<DeviceShare> = devices
         .map(|(device, live)| share(system, device, &live))
@@ -41,6 +42,11 @@ pub(super) fn system_status<'a>(
         .map(|share| format!("{}: {}", share.device.device_name, share.device.message));
     let (phase, message) = if shares.is_empty() {
         (SystemPhase::Unplaced, unplaced(system))
+    } else if let Some((node, reason)) = homeless.first() {
+        (
+            SystemPhase::Unplaced,
+            format!("{node} runs nowhere: {reason}"),
+        )
     } else if let Some(failure) = failure {
         (SystemPhase::Degraded, failure)
     } else if let Some(waiting) = waiting {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use edgeflow_proto::v1::{self, ApplyOutcome};
-use edgeflow_spec::{System, assignment::Program, problem::Problem};
+use edgeflow_spec::{System, assignment::Program, placement::Places, problem::Problem};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -190,6 +190,7 @@ impl Service {
         after.systems.insert(name.clone(), Arc::clone(&state));
         let planned = plan::plan(&self.fleet, &before, &after, &name);
         problems.extend(planned.missing_labels.into_iter().map(label_warning));
+        problems.extend(planned.homeless.into_iter().map(homeless_warning));
         if let Some(mutation) = mutation {
             mutation.store_system(&state, &cause).await?;
         }
@@ -281,9 +282,11 @@ impl Service {
         let matching = world
             .devices
             .values()
-            .filter(|device| system.matches(device))
+            .filter(|device| system.concerns(device))
             .map(|device| (&**device, self.fleet.live(&device.row.id)));
-        let mut status = system_status(system, matching);
+        let places = system.is_spread().then(|| world.places(system));
+        let homeless = places.as_ref().map_or(&[][..], |places| &places.homeless);
+        let mut status = system_status(system, matching, homeless);
         let spec = &system.spec;
         let nodes = nodes(system, &status.instances);
         // Once for each node is enough.
@@ -299,7 +302,7 @@ impl Service {
             created_unix_ms: system.row.created_ms,
             updated_unix_ms: system.row.updated_ms,
             nodes,
-            links: links(spec),
+            links: links(spec, places.as_ref()),
             views: spec.views.clone(),
             status: Some(status),
             selector: spec.devices.to_string(),
@@ -407,11 +410,13 @@ fn nodes(system: &SystemState, instances: &[v1::InstanceStatus]) -> Vec<v1::Node
         .collect()
 }
 
-fn links(spec: &System) -> Vec<v1::LinkInfo> {
-    let transport = edgeflow_spec::plan::transport(spec);
+fn links(spec: &System, places: Option<&Places>) -> Vec<v1::LinkInfo> {
+    let spots = places.map(|places| &places.spots);
+    let transport = |link| edgeflow_spec::plan::transport(spec, link, spots);
     spec.links
         .iter()
-        .map(|link| v1::LinkInfo {
+        .map(|link| (link, transport(link)))
+        .map(|(link, transport)| v1::LinkInfo {
             id: link.id(),
             from: link.from.node.clone(),
             from_port: link.from.port.clone(),
@@ -431,6 +436,17 @@ fn rejected(problems: Vec<Problem>, dry_run: bool) -> v1::ApplySystemResponse {
         plan: None,
         system: None,
         dry_run,
+    }
+}
+
+fn homeless_warning((node, reason): (String, String)) -> v1::Problem {
+    v1::Problem {
+        code: "no-device".to_owned(),
+        severity: "warning".to_owned(),
+        message: format!("node {node} runs nowhere: {reason}"),
+        hint: "it starts as soon as a device fits; see `edgeflow get devices`".to_owned(),
+        length: 1,
+        ..v1::Problem::default()
     }
 }
 

@@ -11,6 +11,7 @@ use edgeflow_spec::{
     Assignment, System,
     device::{DevicePlace, Facts},
     params::Overrides,
+    placement::{self, Placement, Places},
     render::PlacedSystem,
 };
 
@@ -64,9 +65,22 @@ impl SystemState {
         }
     }
 
-    /// Whether a device has to run the system.
-    pub fn matches(&self, device: &DeviceState) -> bool {
+    /// Whether a device may run the system.
+    fn matches(&self, device: &DeviceState) -> bool {
         self.spec.devices.matches(&device.place.labels)
+    }
+
+    /// Whether one copy is spread over several devices.
+    pub fn is_spread(&self) -> bool {
+        self.spec.placement == Placement::Spread
+    }
+
+    /// Whether a device has to run the system, or a part of it.
+    pub fn concerns(&self, device: &DeviceState) -> bool {
+        if self.is_spread() {
+            return device.instances_of(&self.row.name).next().is_some();
+        }
+        self.matches(device)
     }
 
     /// For the renderer.
@@ -75,6 +89,7 @@ impl SystemState {
             system: &self.spec,
             revision: self.row.revision,
             overrides: Some(&self.overrides),
+            spots: None,
         }
     }
 }
@@ -181,13 +196,39 @@ impl World {
     /// Devices that run a system or have to.
     pub fn devices_of(&self, system: &str) -> BTreeSet<String> {
         let state = self.systems.get(system);
+        let placed = state
+            .filter(|state| state.is_spread())
+            .map(|state| self.places(state).spots)
+            .unwrap_or_default();
         self.devices
             .values()
             .filter(|device| {
-                state.is_some_and(|state| state.matches(device))
+                state.is_some_and(|state| !state.is_spread() && state.matches(device))
                     || device.instances_of(system).next().is_some()
             })
             .map(|device| device.row.id.clone())
+            .chain(placed.into_values().map(|spot| spot.id))
+            .collect()
+    }
+
+    /// Where the instances of a spread system go. What the devices have to run now is where they are.
+    pub fn places(&self, system: &SystemState) -> Places {
+        let devices: Vec<&DevicePlace> = self.devices.values().map(|it| &it.place).collect();
+        let mut before = BTreeMap::new();
+        for device in self.devices.values() {
+            for instance in device.instances_of(&system.row.name) {
+                let there = || device.row.id.clone();
+                before.entry(instance.id.clone()).or_insert_with(there);
+            }
+        }
+        placement::place(&system.spec, &devices, &before)
+    }
+
+    /// The places of every spread system.
+    pub fn all_places(&self) -> BTreeMap<String, Places> {
+        let spread = self.systems.iter().filter(|(_, system)| system.is_spread());
+        spread
+            .map(|(name, system)| (name.clone(), self.places(system)))
             .collect()
     }
 }

@@ -393,6 +393,9 @@ pub struct DeviceFacts {
     pub accelerators: ::prost::alloc::vec::Vec<Accelerator>,
     #[prost(string, tag = "11")]
     pub boot_id: ::prost::alloc::string::String,
+    /// host:port where its agent takes links from other devices, the likeliest first.
+    #[prost(string, repeated, tag = "12")]
+    pub link_addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Camera {
