@@ -19,4 +19,4 @@ pub mod wake;
 pub use frame::{Codec, Frame, Header, Kind, Limits};
 pub use meta::{Detection, Meta};
 pub use publisher::{GroupConfig, Publisher, PublisherConfig, SendError};
-pub use subscriber::{Held, InputConfig, Received, Subscriber, SubscriberConfig};
+pub use subscriber::{ClockOffset, Held, InputConfig, Received, Subscriber, SubscriberConfig};

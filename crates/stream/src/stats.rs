@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use edgeflow_spec::qos::QosMode;
 
 use crate::histogram::Summary;
+use crate::subscriber::ClockOffset;
 
 /// Why a frame was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,4 +141,6 @@ pub struct InputStats {
     pub connected: u32,
     /// Producers configured.
     pub expected: u32,
+    /// How far the clocks of the producer that sent last are from ours, if it is on another machine.
+    pub clock: Option<ClockOffset>,
 }

@@ -18,12 +18,15 @@ use crate::stats::{DropReason, InputStats};
 use crate::transport::Dial;
 use crate::wake::Waker;
 
+mod clock_offset;
+mod conn;
 mod counters;
 mod dedup;
 mod memory;
 mod order;
 mod peer;
 
+pub use clock_offset::ClockOffset;
 use counters::Counters;
 use order::Order;
 use peer::{Arrival, Peer, Receipt};
@@ -85,8 +88,10 @@ pub struct Received {
     pub frame: Frame,
     /// It was given to a consumer before, which did not finish it.
     pub redelivered: bool,
-    /// Producer's send to now, when both are on one clock.
+    /// Producer's send to now, when the clocks of both are known to each other.
     pub hop: Option<Duration>,
+    /// How far the clocks of a producer on another machine are from ours, once it is measured.
+    pub clock: Option<ClockOffset>,
     /// Capture to now.
     pub age: Duration,
 }
@@ -322,10 +327,11 @@ impl Subscriber {
 
     fn give(&mut self, index: usize, arrival: Arrival) -> Option<Received> {
         let peer = &self.peers[index];
-        let (hop, age) = (arrival.hop(), arrival.age());
+        let (hop, age, clock) = (arrival.hop(), arrival.age(), arrival.clock);
         let Arrival { data, receipt, .. } = arrival;
         if let Some(counters) = lock(&self.counters).get_mut(peer.counters) {
             counters.count(data.frame.encoded_len(), hop, age);
+            counters.clock = clock;
         }
         self.in_loop = Some((index, receipt));
         Some(Received {
@@ -334,6 +340,7 @@ impl Subscriber {
             frame: data.frame,
             redelivered: data.redelivered,
             hop,
+            clock,
             age,
         })
     }

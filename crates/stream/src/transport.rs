@@ -37,7 +37,14 @@ pub trait Dial: Send {
     fn dial(&mut self) -> io::Result<OwnedFd>;
     /// The address, for messages.
     fn address(&self) -> String;
+    /// What carries the link to a producer on another device; `None`: the producer is on this one.
+    fn via(&self) -> Option<&'static str> {
+        None
+    }
 }
+
+/// Name of the transport between devices: the agents relay links over TCP.
+pub const TCP: &str = "tcp";
 
 /// Asked for as the size of a socket's send buffer; the kernel may give less.
 const SEND_BUFFER: usize = 1024 * 1024;

@@ -164,6 +164,11 @@ pub struct InputStats {
     /// Frames that the producer said will never come; it counts them by reason.
     #[prost(uint64, tag = "11")]
     pub missing: u64,
+    /// The producer is on another machine: its UTC minus this one's, and the bound of its error.
+    #[prost(sint64, optional, tag = "12")]
+    pub clock_offset_us: ::core::option::Option<i64>,
+    #[prost(uint64, tag = "13")]
+    pub clock_error_us: u64,
 }
 /// A producer's side of a link: produced = delivered + dropped + in_flight.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -88,6 +88,7 @@ fn dial(config: &InstanceConfig, input: &InputSocket) -> Box<dyn Dial> {
             let key = stream_key(&config.device, &input.from, &input.link);
             Box::new(RedisDial::new(broker.clone(), key))
         }
+        None if input.device.is_some() => Box::new(UnixDial::relayed(&input.path)),
         None => Box::new(UnixDial::new(&input.path)),
     }
 }

@@ -206,6 +206,10 @@ fn input_stats(input: edgeflow_stream::stats::InputStats, rates: &mut Rates) -> 
         missing: input.missing,
         connected: input.connected,
         expected: input.expected,
+        clock_offset_us: input.clock.map(|clock| clock.utc_ns / 1000),
+        clock_error_us: input
+            .clock
+            .map_or(0, |clock| clock.error_ns.div_ceil(1000)),
     }
 }
 

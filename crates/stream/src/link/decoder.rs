@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 
 use super::message::{
-    ACCEPT, CREDIT, Credit, DATA, DATA_FIELDS_LEN, DATA_PREFIX_LEN, Data, END, ENVELOPE_LEN,
+    ACCEPT, CLOCK, CREDIT, Credit, DATA, DATA_FIELDS_LEN, DATA_PREFIX_LEN, Data, END, ENVELOPE_LEN,
     FLAG_REDELIVERED, FLAG_REPLY, GAP, Gap, HELLO, MAX_CONTROL_LEN, Message, PING, REJECT, RETIRE,
     SEGMENT, SHARED, SHARED_FIELDS_LEN, SHARED_PREFIX_LEN, Shared, SlotRef,
 };
@@ -136,10 +136,10 @@ impl Decoder {
 
     fn check_type(&self, kind: u8, len: u32) -> Result<(), DecodeError> {
         let accepted = match self.role {
-            Role::Producer => matches!(kind, HELLO | CREDIT | PING | END),
+            Role::Producer => matches!(kind, HELLO | CREDIT | PING | END | CLOCK),
             Role::Consumer => matches!(
                 kind,
-                ACCEPT | REJECT | DATA | GAP | PING | END | SEGMENT | SHARED | RETIRE
+                ACCEPT | REJECT | DATA | GAP | PING | END | SEGMENT | SHARED | RETIRE | CLOCK
             ),
         };
         if !accepted {
@@ -291,6 +291,19 @@ fn parse_control(kind: u8, flags: u8, body: &[u8]) -> Option<Message> {
             token: u64::from_le_bytes(body.try_into().ok()?),
             reply: flags & FLAG_REPLY != 0,
         },
+        CLOCK if flags & FLAG_REPLY == 0 => Message::AskClock {
+            token: u64::from_le_bytes(body.try_into().ok()?),
+        },
+        CLOCK => {
+            let body: &[u8; 24] = body.try_into().ok()?;
+            let (token, rest) = body.split_first_chunk()?;
+            let (monotonic, unix) = rest.split_first_chunk()?;
+            Message::Clock {
+                token: u64::from_le_bytes(*token),
+                monotonic_ns: u64::from_le_bytes(*monotonic),
+                unix_ns: i64::from_le_bytes(unix.try_into().ok()?),
+            }
+        }
         SEGMENT => {
             let (id, len) = body.split_first_chunk()?;
             Message::Segment {

@@ -20,6 +20,7 @@ fn hello() -> Message {
         max_payload: 2,
         shared_memory: false,
         no_shared_memory: String::new(),
+        via: String::new(),
     })
 }
 
@@ -74,6 +75,12 @@ fn for_consumer() -> Vec<Message> {
         shared(0),
         shared(100),
         Message::Retire { id: 3 },
+        Message::AskClock { token: 9 },
+        Message::Clock {
+            token: 9,
+            monotonic_ns: 10,
+            unix_ns: -11,
+        },
         Message::Ping {
             token: 9,
             reply: true,

@@ -32,10 +32,11 @@ pub(super) const END: u8 = 8;
 pub(super) const SEGMENT: u8 = 9;
 pub(super) const SHARED: u8 = 10;
 pub(super) const RETIRE: u8 = 11;
+pub(super) const CLOCK: u8 = 12;
 
 /// `DATA` flag: the frame was sent before, to a consumer that did not acknowledge it.
 pub(super) const FLAG_REDELIVERED: u8 = 1;
-/// `PING` flag: this is the answer.
+/// `PING` and `CLOCK` flag: this is the answer.
 pub(super) const FLAG_REPLY: u8 = 1;
 
 /// The consumer's first message.
@@ -66,6 +67,9 @@ pub struct Hello {
     /// Why it can't or does not want to.
     #[serde(default)]
     pub no_shared_memory: String,
+    /// What carries the link to another device: `tcp`. Empty: nothing but this socket.
+    #[serde(default)]
+    pub via: String,
 }
 
 /// The producer agrees.
@@ -194,6 +198,20 @@ pub enum Message {
         /// This is the answer.
         reply: bool,
     },
+    /// Consumer: what do your clocks say?
+    AskClock {
+        /// Comes back.
+        token: u64,
+    },
+    /// Producer: the answer.
+    Clock {
+        /// Of the question.
+        token: u64,
+        /// The producer's monotonic clock.
+        monotonic_ns: u64,
+        /// The producer's UTC.
+        unix_ns: i64,
+    },
     /// Either: a clean end.
     End,
     /// Producer: memory for payloads; its descriptor comes with the message.
@@ -240,6 +258,17 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Ping { token, reply } => {
             let flags = if *reply { FLAG_REPLY } else { 0 };
             (PING, flags, token.to_le_bytes().to_vec())
+        }
+        Message::AskClock { token } => (CLOCK, 0, token.to_le_bytes().to_vec()),
+        Message::Clock {
+            token,
+            monotonic_ns,
+            unix_ns,
+        } => {
+            let mut body = token.to_le_bytes().to_vec();
+            body.extend_from_slice(&monotonic_ns.to_le_bytes());
+            body.extend_from_slice(&unix_ns.to_le_bytes());
+            (CLOCK, FLAG_REPLY, body)
         }
         Message::End => (END, 0, Vec::new()),
         Message::Segment { id, len } => {

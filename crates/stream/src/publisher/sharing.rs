@@ -9,8 +9,8 @@ use super::PublisherConfig;
 use crate::clock;
 use crate::frame::Frame;
 use crate::link::Hello;
-use crate::transport::Listen;
 use crate::transport::shm::{self, BASE_BUDGET, Given, MAX_BUDGET, Pool, PoolStats};
+use crate::transport::{Listen, TCP};
 
 /// Bytes of a consumer's reason that are shown.
 const MAX_REASON: usize = 200;
@@ -34,6 +34,8 @@ pub(super) struct Sharing {
 
 #[derive(Debug)]
 struct Consumer {
+    /// It is on another device.
+    far: bool,
     /// Why it gets nothing in shared memory.
     why_not: Option<String>,
     /// Payloads that went over the socket because it or others hold too many.
@@ -63,7 +65,13 @@ impl Sharing {
             Ok(fds) => (fds.map(Arc::new).into(), None),
             Err(reason) => (Vec::new(), Some(reason)),
         };
-        self.consumers.insert(id, Consumer { why_not, full: 0 });
+        let far = hello.via == TCP;
+        let consumer = Consumer {
+            far,
+            why_not,
+            full: 0,
+        };
+        self.consumers.insert(id, consumer);
         fds
     }
 
@@ -123,10 +131,18 @@ impl Sharing {
 
     /// The transport of a group with these members, and why it is not a faster one.
     pub(super) fn transport_of(&self, members: &[u64]) -> (&'static str, String) {
+        let consumers = || members.iter().filter_map(|id| self.consumers.get(id));
+        if consumers().any(|one| one.far) {
+            let near = consumers().filter(|one| !one.far).count();
+            let reason = match near {
+                0 => String::new(),
+                near => format!("to {near} consumers on this device {}", self.near()),
+            };
+            return (TCP, reason);
+        }
         if self.pool.is_none() {
             return (self.base, String::new());
         }
-        let consumers = || members.iter().filter_map(|id| self.consumers.get(id));
         if let Some(reason) = consumers().find_map(|one| one.why_not.as_ref()) {
             return (self.base, reason.clone());
         }
@@ -137,6 +153,11 @@ impl Sharing {
             format!("{full} payloads went over the socket: consumers hold too many")
         };
         (shm::NAME, reason)
+    }
+
+    /// The transport to consumers on this device.
+    fn near(&self) -> &'static str {
+        self.pool.as_ref().map_or(self.base, |_| shm::NAME)
     }
 
     pub(super) fn stats(&mut self) -> PoolStats {

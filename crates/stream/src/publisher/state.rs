@@ -323,6 +323,14 @@ impl State {
                 let answer = Message::Ping { token, reply: true };
                 member.send_control(&answer).map_err(|e| e.to_string())
             }
+            (Message::AskClock { token }, Phase::Member { .. }) => {
+                let answer = Message::Clock {
+                    token,
+                    monotonic_ns: clock::monotonic_ns(),
+                    unix_ns: clock::unix_ns(),
+                };
+                member.send_control(&answer).map_err(|e| e.to_string())
+            }
             (Message::End, _) => {
                 member.leaving = true;
                 Err("it ended the link".to_owned())

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ClockOffset;
 use crate::histogram::Histogram;
 use crate::stats::{DropReason, Dropped, InputStats};
 
@@ -17,6 +18,8 @@ pub(super) struct Counters {
     age: Histogram,
     pub(super) connected: u32,
     expected: u32,
+    /// Of the producer that sent last.
+    pub(super) clock: Option<ClockOffset>,
 }
 
 /// The counters of a link at a port, which one more producer feeds.
@@ -34,6 +37,7 @@ pub(super) fn index_of(all: &mut Vec<Counters>, link: &str, port: &str) -> usize
             age: Histogram::default(),
             connected: 0,
             expected: 0,
+            clock: None,
         });
         all.len() - 1
     });
@@ -71,6 +75,7 @@ impl Counters {
             age: self.age.take(),
             connected: self.connected,
             expected: self.expected,
+            clock: self.clock,
         }
     }
 }

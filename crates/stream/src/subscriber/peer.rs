@@ -3,13 +3,15 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edgeflow_spec::qos::{LinkQos, QosMode};
 use rustix::event::PollFlags;
 
+use super::clock_offset::{ClockFilter, ClockOffset, Times};
+use super::conn::{Conn, Given};
 use super::counters::Counters;
 use super::dedup::{FrameId, Seen};
 use super::memory::Memory;
@@ -23,11 +25,9 @@ use crate::link::{
     Credit, Data, Decoder, Hello, Message, PROTOCOL_MAX, PROTOCOL_MIN, Role, encode,
 };
 use crate::stats::DropReason;
+use crate::transport::Dial;
 use crate::transport::shm::ShareError;
-use crate::transport::{self, Dial};
 
-/// Bytes that may wait to be written to a producer that does not read.
-const MAX_OUTBOX: usize = 16 * 1024;
 /// Reads from one producer before the others are looked at.
 const MAX_READS: usize = 64;
 /// Frames of a durable link that may be held beyond the prefetch; further ones wait at the producer.
@@ -69,31 +69,18 @@ impl std::fmt::Debug for Peer {
 
 #[derive(Debug)]
 enum State {
-    Down { dial_at: Instant },
-    Greeting { conn: Box<Conn>, deadline: Instant },
-    Up { conn: Box<Conn>, same_boot: bool },
-}
-
-#[derive(Debug)]
-struct Conn {
-    fd: OwnedFd,
-    decoder: Decoder,
-    outbox: Vec<u8>,
-    ready: VecDeque<Data>,
-    /// Frames that the loop has or had, in their order, up to the first that it is not done with.
-    /// An acknowledgement covers all frames before it, so a frame that is finished early waits here.
-    given: VecDeque<Given>,
-    /// Frames that may still arrive.
-    credits: u32,
-    /// Credits and acknowledgements to send.
-    pending: Credit,
-    memory: Memory,
-}
-
-#[derive(Debug)]
-struct Given {
-    id: FrameId,
-    done: bool,
+    Down {
+        dial_at: Instant,
+    },
+    Greeting {
+        conn: Box<Conn>,
+        deadline: Instant,
+    },
+    Up {
+        conn: Box<Conn>,
+        same_boot: bool,
+        clock: ClockFilter,
+    },
 }
 
 /// Names the frame in the loop, to finish it.
@@ -111,18 +98,24 @@ pub(super) struct Arrival {
     pub(super) data: Data,
     pub(super) receipt: Receipt,
     /// Whether the producer's monotonic clock is this host's.
-    pub(super) same_boot: bool,
+    same_boot: bool,
+    /// Otherwise how far it is from it, once that is known.
+    pub(super) clock: Option<ClockOffset>,
 }
 
 impl Arrival {
-    /// Producer's send to now, when both are on one clock.
+    /// Producer's send to now, when the clocks of both are known to each other.
     pub(super) fn hop(&self) -> Option<Duration> {
-        self.same_boot.then(|| since(self.data.sent_mono_ns))
+        let sent = self.data.sent_mono_ns;
+        if self.same_boot {
+            return Some(since(sent));
+        }
+        Some(since(self.clock?.to_local_monotonic(sent)))
     }
 
     /// Capture to now.
     pub(super) fn age(&self) -> Duration {
-        age_of(&self.data.frame, self.same_boot)
+        age_of(&self.data.frame)
     }
 }
 
@@ -140,6 +133,7 @@ impl Peer {
             max_payload: config.limits.max_payload,
             shared_memory: true,
             no_shared_memory: String::new(),
+            via: input.dial.via().unwrap_or_default().to_owned(),
         };
         Self {
             port: input.port.into(),
@@ -180,7 +174,7 @@ impl Peer {
         match &self.state {
             State::Down { dial_at } => Some(*dial_at),
             State::Greeting { deadline, .. } => Some(*deadline),
-            State::Up { .. } => None,
+            State::Up { clock, .. } => clock.due(),
         }
     }
 
@@ -201,7 +195,11 @@ impl Peer {
             State::Greeting { deadline, .. } if *deadline <= now => {
                 self.fail("no answer to the greeting");
             }
-            State::Up { conn, .. } => {
+            State::Up { conn, clock, .. } => {
+                if clock.ask(now) {
+                    let token = clock::monotonic_ns();
+                    conn.outbox.extend(encode(&Message::AskClock { token }));
+                }
                 if !self.qos.keeps_frames() && conn.credits == 0 && conn.ready.is_empty() {
                     conn.pending.credits = 1;
                 }
@@ -215,7 +213,7 @@ impl Peer {
     fn connect(&mut self, now: Instant) {
         self.connection += 1;
         let hello = &mut self.hello;
-        hello.shared_memory = self.no_shared_memory.is_none();
+        hello.shared_memory = self.no_shared_memory.is_none() && hello.via.is_empty();
         hello.no_shared_memory = self.no_shared_memory.clone().unwrap_or_default();
         let memory = Memory::new(hello.shared_memory);
         let greeting = encode(&Message::Hello(hello.clone()));
@@ -340,6 +338,20 @@ impl Peer {
                 }
                 Ok(())
             }
+            Message::Clock {
+                token,
+                monotonic_ns,
+                unix_ns,
+            } => {
+                let there = Times {
+                    monotonic_ns,
+                    unix_ns,
+                };
+                if let State::Up { clock, .. } = &mut self.state {
+                    clock.answer(token, there, now_here(), Instant::now());
+                }
+                Ok(())
+            }
             Message::End => Err("the producer ended the link".to_owned()),
             _ => Err("unexpected message".to_owned()),
         }
@@ -367,7 +379,15 @@ impl Peer {
         self.retry = MIN_RETRY;
         self.told.clear();
         tracing::debug!(from = %self.from, port = %self.port, "input connected");
-        self.state = State::Up { conn, same_boot };
+        let mut clock = ClockFilter::default();
+        if !same_boot {
+            clock.start(Instant::now());
+        }
+        self.state = State::Up {
+            conn,
+            same_boot,
+            clock,
+        };
     }
 
     fn prefetch(&self) -> u32 {
@@ -385,11 +405,20 @@ impl Peer {
             counters.count_missing(std::mem::take(&mut self.missing));
         }
         loop {
-            let State::Up { conn, same_boot } = &mut self.state else {
+            let State::Up {
+                conn,
+                same_boot,
+                clock,
+            } = &mut self.state
+            else {
                 return None;
             };
             let same_boot = *same_boot;
-            let data = conn.ready.pop_front()?;
+            let mut data = conn.ready.pop_front()?;
+            let clock = clock.offset(Instant::now());
+            if !same_boot {
+                to_this_clock(&mut data.frame, clock);
+            }
             let counters = counters.get_mut(self.counters)?;
             let header = &data.frame.header;
             let id = (header.stream_id, header.epoch, header.seq);
@@ -411,7 +440,7 @@ impl Peer {
                     self.finish(&receipt, true);
                     continue;
                 }
-            } else if is_expired(&data.frame, &self.qos, age_of(&data.frame, same_boot)) {
+            } else if is_expired(&data.frame, &self.qos, age_of(&data.frame)) {
                 counters.count_dropped(DropReason::Expired);
                 conn.pending.expired += 1;
                 self.finish(&receipt, true);
@@ -421,6 +450,7 @@ impl Peer {
                 data,
                 receipt,
                 same_boot,
+                clock,
             });
         }
     }
@@ -517,62 +547,34 @@ impl Peer {
     }
 }
 
-impl Conn {
-    fn take_data(&mut self, data: Data) -> Result<(), String> {
-        if self.credits == 0 {
-            return Err("the producer sent more than its credit".to_owned());
-        }
-        self.credits -= 1;
-        self.ready.push_back(data);
-        Ok(())
-    }
-
-    /// The loop is done with a frame: what may be acknowledged now is.
-    fn finish(&mut self, id: &FrameId) {
-        if let Some(given) = self.given.iter_mut().find(|given| given.id == *id) {
-            given.done = true;
-        }
-        while self.given.front().is_some_and(|given| given.done) {
-            if let Some(given) = self.given.pop_front() {
-                self.pending.acked_seq = given.id.2;
-            }
-        }
-    }
-
-    fn send_pending(&mut self) -> io::Result<()> {
-        if self.pending == Credit::default() {
-            return Ok(());
-        }
-        if self.outbox.len() > MAX_OUTBOX {
-            return Err(io::Error::other("the producer does not read"));
-        }
-        let credit = std::mem::take(&mut self.pending);
-        self.credits += credit.credits;
-        self.outbox.extend(encode(&Message::Credit(credit)));
-        self.flush()
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        while !self.outbox.is_empty() {
-            match transport::send_parts(&self.fd, [&self.outbox, &[], &[]], 0)? {
-                None => return Ok(()),
-                Some(count) => {
-                    self.outbox.drain(..count);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 fn since(mono_ns: u64) -> Duration {
     Duration::from_nanos(clock::monotonic_ns().saturating_sub(mono_ns))
 }
 
-/// Time since capture: on the monotonic clock when it is this host's, else on UTC.
-fn age_of(frame: &Frame, same_boot: bool) -> Duration {
+fn now_here() -> Times {
+    Times {
+        monotonic_ns: clock::monotonic_ns(),
+        unix_ns: clock::unix_ns(),
+    }
+}
+
+/// The capture time of a frame from another machine, on this one's monotonic clock. Unknown until
+/// the offset is.
+fn to_this_clock(frame: &mut Frame, offset: Option<ClockOffset>) {
+    let header = &mut frame.header;
+    let Some(offset) = offset else {
+        header.capture_mono_ns = 0;
+        return;
+    };
+    header.capture_mono_ns = offset.to_local_monotonic(header.capture_mono_ns);
+    let error_us = u32::try_from(offset.error_ns.div_ceil(1000)).unwrap_or(u32::MAX);
+    header.clock_error_us = header.clock_error_us.saturating_add(error_us);
+}
+
+/// Time since capture: on this machine's monotonic clock if it is known there, else on UTC.
+fn age_of(frame: &Frame) -> Duration {
     let captured = frame.header.capture_mono_ns;
-    if same_boot && captured != 0 {
+    if captured != 0 {
         return since(captured);
     }
     let age = clock::unix_ns().saturating_sub(frame.header.capture_ns);

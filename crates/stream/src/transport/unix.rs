@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::{Dial, Listen};
+use super::{Dial, Listen, TCP};
 
 /// Longest socket path the kernel takes.
 pub const MAX_PATH_LEN: usize = 107;
@@ -101,12 +101,24 @@ impl Drop for UnixListen {
 #[derive(Clone, Debug)]
 pub struct UnixDial {
     path: PathBuf,
+    via: Option<&'static str>,
 }
 
 impl UnixDial {
     /// Connects to `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            via: None,
+        }
+    }
+
+    /// Connects to the agent's relay at `path`, which leads to a producer on another device.
+    pub fn relayed(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            via: Some(TCP),
+        }
     }
 }
 
@@ -126,6 +138,10 @@ impl Dial for UnixDial {
 
     fn address(&self) -> String {
         self.path.display().to_string()
+    }
+
+    fn via(&self) -> Option<&'static str> {
+        self.via
     }
 }
 

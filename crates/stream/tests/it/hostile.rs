@@ -70,6 +70,7 @@ fn hello(group: &str, qos: QosMode) -> Hello {
         max_payload: 10_000_000,
         shared_memory: false,
         no_shared_memory: String::new(),
+        via: String::new(),
     }
 }
 

@@ -8,6 +8,7 @@ mod broker;
 mod conformance;
 mod conservation;
 mod dead_letters;
+mod far;
 mod holding;
 mod hostile;
 mod shm;

@@ -263,6 +263,7 @@ fn a_consumer_that_scribbles_on_its_control_page_harms_nobody() {
             max_payload: 10_000_000,
             shared_memory: true,
             no_shared_memory: String::new(),
+            via: String::new(),
         }),
         &[],
     );
