@@ -16,6 +16,7 @@ use crate::{
     http,
     inventory::{self, Load},
     ledger::Ledger,
+    links::{self, Links, Table},
     logs::Logs,
     metrics::{AgentMetrics, SessionMetrics},
     reconcile::{self, Applied},
@@ -122,6 +123,7 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
         logs,
         conditions,
         load: load_watch,
+        links: config.links.clone(),
         metrics: session_metrics,
     });
     Ok(Parts {
@@ -131,6 +133,20 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
         applied,
         load,
     })
+}
+
+fn start_links(config: &Config, context: &Arc<session::Context>, tasks: &Tasks) {
+    let (table, current) = watch::channel(Arc::new(Table::default()));
+    let links = Links::new(
+        config.paths.clone(),
+        context.identity.subscribe(),
+        Arc::clone(&context.conditions),
+        config.links.listen,
+        current,
+    );
+    tasks.spawn("links", links.run());
+    let follow = links::follow(Arc::clone(&context.ledger), context.applied.clone(), table);
+    tasks.spawn("link-table", follow);
 }
 
 /// Starts everything; the returned future stops the nodes if they are to be stopped.
@@ -156,6 +172,7 @@ fn start(
     let board = Arc::clone(&context.board);
     let data = config.paths.data().to_owned();
     tasks.spawn("load", inventory::sample(data, board, load));
+    start_links(config, &context, tasks);
     tracing::info!(
         device = *context.device.borrow(),
         server = context.server,

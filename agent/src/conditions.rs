@@ -13,6 +13,11 @@ pub const ASSIGNMENT: &str = "AssignmentRefused";
 /// The certificate could not be renewed and runs out.
 pub const CERTIFICATE: &str = "CertificateRenewalFailed";
 
+/// A link to another device can't be made.
+pub const LINKS: &str = "LinkUnreachable";
+/// The port for links from other devices can't be opened.
+pub const LINK_PORT: &str = "LinkPortClosed";
+
 /// One condition that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {

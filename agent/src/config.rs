@@ -10,7 +10,7 @@ use std::{
 use clap::Parser;
 use thiserror::Error;
 
-use crate::paths::Paths;
+use crate::{links, paths::Paths};
 
 /// The port and host of the control plane when neither the flag nor an earlier enrolment names one.
 pub const DEFAULT_SERVER: &str = "127.0.0.1:7443";
@@ -59,6 +59,19 @@ pub struct Args {
         default_value = "127.0.0.1:7081"
     )]
     pub http: SocketAddr,
+    /// Where links from other devices are taken; open only while there are some [default: port 7444
+    /// on every address]
+    #[arg(long, value_name = "ADDRESS", env = "EDGEFLOW_AGENT_LINK_LISTEN")]
+    pub link_listen: Option<SocketAddr>,
+    /// Where other devices find this one; can be given again, in the variable separated by commas
+    /// [default: the addresses of this machine]
+    #[arg(
+        long = "link-address",
+        value_name = "HOST:PORT",
+        env = "EDGEFLOW_AGENT_LINK_ADDRESSES",
+        value_delimiter = ','
+    )]
+    pub link_addresses: Vec<String>,
     /// Folder with models and clips; can be given again, in the variable separated by colons
     /// [default: DATA_DIR/assets]
     #[arg(
@@ -93,6 +106,12 @@ pub enum ConfigError {
         "--http {0} is not a loopback address: it serves without TLS and login; use 127.0.0.1 and a proxy in front of it"
     )]
     HttpNotLoopback(SocketAddr),
+    /// A port has to be known before it is opened.
+    #[error("--link-listen {0} needs a port other than 0: other devices are told it")]
+    LinkPort(SocketAddr),
+    /// Not `HOST:PORT`.
+    #[error("--link-address {0:?} is not HOST:PORT, for example cam-7.local:7444")]
+    LinkAddress(String),
     /// Not `HOST:PORT`.
     #[error("--server {0:?} is not HOST:PORT, for example 192.168.1.10:7443")]
     Server(String),
@@ -113,6 +132,8 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// `--http`.
     pub http: SocketAddr,
+    /// `--link-listen` and `--link-address`.
+    pub links: links::Configured,
     /// Where nodes look for models and clips.
     pub assets: Vec<PathBuf>,
     /// The built-in nodes' program.
@@ -136,8 +157,16 @@ impl Config {
         if !args.http.ip().is_loopback() {
             return Err(ConfigError::HttpNotLoopback(args.http));
         }
-        if let Some(server) = &args.server {
-            check_server(server)?;
+        if let Some(server) = &args.server
+            && !is_host_port(server)
+        {
+            return Err(ConfigError::Server(server.clone()));
+        }
+        if let Some(listen) = args.link_listen.filter(|listen| listen.port() == 0) {
+            return Err(ConfigError::LinkPort(listen));
+        }
+        if let Some(wrong) = args.link_addresses.iter().find(|it| !is_host_port(it)) {
+            return Err(ConfigError::LinkAddress(wrong.clone()));
         }
         let assets = if args.assets.is_empty() {
             vec![data.join("assets")]
@@ -151,6 +180,10 @@ impl Config {
             name: args.name.unwrap_or_else(crate::inventory::device_name),
             labels: args.labels.into_iter().collect(),
             http: args.http,
+            links: links::Configured {
+                listen: args.link_listen,
+                addresses: args.link_addresses,
+            },
             assets,
             nodes_bin: args
                 .nodes_bin
@@ -161,15 +194,10 @@ impl Config {
     }
 }
 
-fn check_server(server: &str) -> Result<(), ConfigError> {
-    let ok = server.rsplit_once(':').is_some_and(|(host, port)| {
+fn is_host_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if ok {
-        Ok(())
-    } else {
-        Err(ConfigError::Server(server.to_owned()))
-    }
+    })
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

@@ -37,6 +37,8 @@ pub struct Facts {
     pub accelerators: Vec<Accelerator>,
     /// Changes at every boot.
     pub boot_id: String,
+    /// Where other devices find the agent; filled in by who knows its configuration.
+    pub link_addresses: Vec<String>,
 }
 
 /// Looks at the machine.
@@ -54,6 +56,7 @@ pub fn facts() -> Facts {
         cameras: cameras(Path::new("/sys/class/video4linux")),
         accelerators: accelerators(Path::new("/")),
         boot_id: boot_id(),
+        link_addresses: Vec::new(),
     }
 }
 

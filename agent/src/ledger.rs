@@ -262,6 +262,7 @@ mod tests {
 
     fn body(ids: &[&str]) -> (String, Vec<u8>) {
         let assignment = Assignment {
+            peers: Default::default(),
             instances: ids.iter().map(|id| instance(id)).collect(),
         };
         let body = assignment.to_body();

@@ -13,6 +13,7 @@ pub mod files;
 pub mod http;
 pub mod inventory;
 pub mod ledger;
+pub mod links;
 pub mod logs;
 pub mod metrics;
 pub mod paths;

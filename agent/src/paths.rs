@@ -107,6 +107,14 @@ impl Paths {
         )
     }
 
+    /// The socket on which the agent offers an output of an instance on another device.
+    pub fn relay_socket(&self, instance: &str, port: &str) -> Result<PathBuf, SocketPathError> {
+        checked(
+            self.run
+                .join(format!("{}.{port}.far", self.short(instance))),
+        )
+    }
+
     /// Eight hex digits for an instance. The data folder is part of it, so that two agents can
     /// share a run folder.
     fn short(&self, instance: &str) -> String {

@@ -21,7 +21,7 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    conditions::Conditions, events::Events, inventory::Load, ledger::Ledger, logs::Logs,
+    conditions::Conditions, events::Events, inventory::Load, ledger::Ledger, links, logs::Logs,
     metrics::SessionMetrics, paths::Paths, reconcile::Applied, supervisor::Board,
 };
 
@@ -53,6 +53,8 @@ pub struct Context {
     pub logs: Logs,
     /// Conditions to report.
     pub conditions: Arc<Conditions>,
+    /// What the command line says about links from other devices.
+    pub links: links::Configured,
     /// Load samples.
     pub load: watch::Receiver<Load>,
     /// Metrics.

@@ -1,7 +1,7 @@
 //! One session from its connection to its end. Sends what changed, takes what comes; a slow or
 //! silent server ends it, and the next one starts with the whole state.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use edgeflow_proto::{
     SESSION_PROTOCOL_MAX, SESSION_PROTOCOL_MIN,
@@ -23,6 +23,7 @@ use crate::{
     events::{Event, Severity},
     inventory,
     ledger::{MAX_BODY_BYTES, Refusal},
+    links,
 };
 
 /// Messages that wait for the connection.
@@ -87,7 +88,10 @@ pub(super) async fn run(context: &Arc<Context>) -> Ended {
         Err(error) => return Ended::new(false, edgeflow_runtime::logging::chain(&error)),
     };
     let (outbound, queue) = mpsc::channel(OUTBOUND);
-    let (welcome, inbound) = match greet(context, channel.clone(), &outbound, queue).await {
+    let found = tokio::net::lookup_host(&context.server).await;
+    let server = found.ok().and_then(|mut found| found.next());
+    let greeted = greet(context, channel.clone(), &outbound, queue, server);
+    let (welcome, inbound) = match greeted.await {
         Ok(greeted) => greeted,
         Err(status) => return Ended::status(false, &status),
     };
@@ -114,6 +118,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Ended {
         context: Arc::clone(context),
         outbound,
         last_event: 0,
+        server,
         facts: None,
         facts_at: Instant::now(),
         unstored: None,
@@ -129,6 +134,7 @@ async fn greet(
     channel: Channel,
     outbound: &mpsc::Sender<AgentMessage>,
     queue: mpsc::Receiver<AgentMessage>,
+    server: Option<SocketAddr>,
 ) -> Result<(Welcome, Streaming<ControlMessage>), Status> {
     let held = context.ledger.current();
     let hello = Hello {
@@ -140,7 +146,7 @@ async fn greet(
             .as_ref()
             .map_or_else(String::new, |held| held.hash.clone()),
         next_event_sequence: context.events.next_sequence(),
-        facts: Some(convert::facts(inventory::facts())),
+        facts: Some(convert::facts(facts(context, server))),
     };
     send(outbound, agent_message::Message::Hello(hello))
         .map_err(|_| Status::internal("the session's queue is closed"))?;
@@ -157,6 +163,14 @@ async fn greet(
     match first.and_then(|first| first.message) {
         Some(control_message::Message::Welcome(welcome)) => Ok((welcome, inbound)),
         _ => Err(Status::internal("the control plane sent no welcome")),
+    }
+}
+
+/// What this device is, with where other devices find it.
+fn facts(context: &Context, server: Option<SocketAddr>) -> inventory::Facts {
+    inventory::Facts {
+        link_addresses: links::addresses(&context.links, server),
+        ..inventory::facts()
     }
 }
 
@@ -178,6 +192,8 @@ struct Connection {
     commands: Commands,
     outbound: mpsc::Sender<AgentMessage>,
     last_event: u64,
+    /// The control plane's address, for the way that leads there.
+    server: Option<SocketAddr>,
     facts: Option<inventory::Facts>,
     facts_at: Instant,
     /// The newest assignment, while it could not be written.
@@ -249,7 +265,7 @@ impl Connection {
         let mut changed = None;
         if self.facts.is_none() || self.facts_at.elapsed() >= FACTS_PERIOD {
             self.facts_at = Instant::now();
-            let facts = inventory::facts();
+            let facts = facts(&self.context, self.server);
             if self.facts.as_ref() != Some(&facts) {
                 changed = Some(facts.clone());
                 self.facts = Some(facts);

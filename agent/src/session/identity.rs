@@ -139,9 +139,35 @@ impl Identity {
         Ok(())
     }
 
+    /// An identity from its parts: key and certificate chain in one PEM text, the CA in another.
+    pub fn from_parts(device_id: String, name: String, pem: String, ca_pem: String) -> Self {
+        Self {
+            device_id,
+            name,
+            server: String::new(),
+            pem,
+            ca_pem,
+        }
+    }
+
     /// Where the device enrolled.
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// The device's id.
+    pub fn device_id(&self) -> &str {
+        &self.device_id
+    }
+
+    /// Key and certificate chain in PEM.
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The device's certificate and those between it and the CA.
+    pub(crate) fn chain(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        certificates(&self.pem)
     }
 
     /// The device's name.
@@ -150,7 +176,7 @@ impl Identity {
     }
 
     /// The trusted CA certificates.
-    pub(super) fn ca_certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+    pub(crate) fn ca_certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
         certificates(&self.ca_pem)
     }
 

@@ -127,13 +127,19 @@ fn instance_config(shared: &Shared, instance: &Instance) -> Result<InstanceConfi
     let mut input_sockets = Vec::new();
     for input in &instance.inputs {
         for from in &input.from {
+            let remote = input.remote.get(from);
+            let path = match remote {
+                Some(_) => paths.relay_socket(from, &input.from_port)?,
+                None => paths.output_socket(from, &input.from_port)?,
+            };
             input_sockets.push(InputSocket {
                 port: input.port.clone(),
                 link: input.link.clone(),
                 group: input.group.clone(),
                 qos: input.qos.clone(),
                 from: from.clone(),
-                path: paths.output_socket(from, &input.from_port)?,
+                path,
+                device: remote.map(|remote| remote.name.clone()),
             });
         }
     }

@@ -188,7 +188,11 @@ impl Fleet {
     pub(crate) async fn assign(&self, generation: u64, instances: &[Instance]) -> AssignmentAck {
         let mut instances = instances.to_vec();
         instances.sort_by(|a, b| a.id.cmp(&b.id));
-        let body = Assignment { instances }.to_body();
+        let body = Assignment {
+            instances,
+            ..Assignment::default()
+        }
+        .to_body();
         self.assign_body(generation, body_hash(&body), body).await
     }
 

@@ -207,9 +207,7 @@ fn input_stats(input: edgeflow_stream::stats::InputStats, rates: &mut Rates) -> 
         connected: input.connected,
         expected: input.expected,
         clock_offset_us: input.clock.map(|clock| clock.utc_ns / 1000),
-        clock_error_us: input
-            .clock
-            .map_or(0, |clock| clock.error_ns.div_ceil(1000)),
+        clock_error_us: input.clock.map_or(0, |clock| clock.error_ns.div_ceil(1000)),
     }
 }
 
