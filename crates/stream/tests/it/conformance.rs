@@ -20,6 +20,9 @@ macro_rules! conformance {
         mod shm {
             $(#[test] fn $behaviour() { super::$behaviour(&mut crate::support::Shm::new()); })*
         }
+        mod tcp {
+            $(#[test] fn $behaviour() { super::$behaviour(&mut crate::tcp::Tcp::new()); })*
+        }
         mod unix {
             $(#[test] fn $behaviour() { super::$behaviour(&mut crate::support::Unix::new()); })*
         }

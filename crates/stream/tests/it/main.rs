@@ -15,3 +15,4 @@ mod shm;
 mod shm_liars;
 mod spill;
 mod support;
+mod tcp;
