@@ -16,7 +16,7 @@ use tokio::{
     net::{TcpStream, UnixListener, UnixStream},
     sync::Semaphore,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 
@@ -62,19 +62,41 @@ enum AttemptError {
     Protocol(String, #[source] io::Error),
 }
 
+/// A link that is missing for less is no condition: the other agent may just have been restarted.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// What stands between this device and others, by output.
 #[derive(Debug, Default)]
-pub(super) struct Troubles(Locked<BTreeMap<Output, String>>);
+pub(super) struct Troubles(Locked<BTreeMap<Output, Trouble>>);
+
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    text: String,
+}
 
 impl Troubles {
     /// The first one and their number, in words; `None`: all is well.
     pub(super) fn words(&self) -> Option<String> {
         let held = self.0.lock();
-        let first = held.values().next()?.clone();
-        Some(match held.len() {
+        let lasting = held.values().filter(|it| it.since.elapsed() >= GRACE);
+        let first = lasting.clone().next()?.text.clone();
+        Some(match lasting.count() {
             1 => first,
             count => format!("{first} (and {} more links)", count - 1),
         })
+    }
+
+    /// Whether it is news.
+    fn add(&self, output: &Output, text: String) -> bool {
+        let mut held = self.0.lock();
+        let trouble = held.entry(output.clone()).or_insert_with(|| Trouble {
+            since: Instant::now(),
+            text: String::new(),
+        });
+        let is_news = trouble.text != text;
+        trouble.text = text;
+        is_news
     }
 
     pub(super) fn keep(&self, wanted: &BTreeMap<Output, String>) {
@@ -149,12 +171,7 @@ async fn serve(shared: &Shared, output: &Output, local: UnixStream) {
         Err(error) => {
             let why = edgeflow_runtime::logging::chain(&error);
             let text = format!("no link to {from} on {name}: {why}");
-            let before = shared
-                .troubles
-                .0
-                .lock()
-                .insert(output.clone(), text.clone());
-            if before.as_ref() != Some(&text) {
+            if shared.troubles.add(output, text) {
                 tracing::info!(
                     from,
                     device = name,

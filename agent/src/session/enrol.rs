@@ -13,7 +13,7 @@ use tonic::Code;
 use super::{
     Identity, IdentityError, backoff::Backoff, convert, dial, identity, trust::FleetServer,
 };
-use crate::{config::Config, config::DEFAULT_SERVER, inventory};
+use crate::{config::Config, config::DEFAULT_SERVER, inventory, links};
 
 /// Why the device has no identity.
 #[derive(Debug, Error)]
@@ -107,13 +107,19 @@ fn parse(token: &str) -> Result<JoinToken, EnrolError> {
 async fn enrol(config: &Config, token: &JoinToken) -> Result<Identity, EnrolError> {
     let server = config.server.as_deref().unwrap_or(DEFAULT_SERVER);
     let (key_pem, csr_der) = identity::new_request()?;
+    let found = tokio::net::lookup_host(server).await;
+    let towards = found.ok().and_then(|mut found| found.next());
+    let facts = inventory::Facts {
+        link_addresses: links::addresses(&config.links, towards),
+        ..inventory::facts()
+    };
     let request = EnrollRequest {
         token_id: token.id.clone(),
         token_secret: token.secret.clone(),
         csr_der,
         name: config.name.clone(),
         labels: labels(&config.labels),
-        facts: Some(convert::facts(inventory::facts())),
+        facts: Some(convert::facts(facts)),
     };
     let mut backoff = Backoff::default();
     let mut told = false;

@@ -193,7 +193,7 @@ fn input(port: &str) -> edgeflow_spec::assignment::Input {
         qos: LinkQos::realtime(),
         from_port: "out".to_owned(),
         from: Vec::new(),
-        remote: BTreeMap::new(),
+        remote: std::collections::BTreeMap::new(),
     }
 }
 

@@ -37,6 +37,8 @@ pub const MIN_RETRY: Duration = Duration::from_millis(50);
 pub const MAX_RETRY: Duration = Duration::from_secs(1);
 /// Time for a producer's answer to the greeting.
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same over a relay to another device, which has to be reached first.
+pub const FAR_GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Frames of a durable link that may wait at the consumer.
 pub const DURABLE_PREFETCH: u32 = 8;
 /// Frames of a balanced link that may wait at the consumer: what is there can't be skipped.

@@ -31,13 +31,16 @@ pub struct Agent {
     home: PathBuf,
     server: String,
     options: AgentOptions,
+    link_address: String,
 }
 
 impl Agent {
     /// Starts one; it may still fail, see [`Process::ended`].
     pub fn start(home: &Path, server: &str, options: AgentOptions) -> Result<Self> {
-        let process = spawn(home, server, &options)?;
+        let link_address = format!("127.0.0.1:{}", free_port()?);
+        let process = spawn(home, server, &options, &link_address)?;
         Ok(Self {
+            link_address,
             process,
             home: home.to_owned(),
             server: server.to_owned(),
@@ -48,7 +51,7 @@ impl Agent {
     /// Starts it again, as enrolled, after it has ended.
     pub fn restart(&mut self) -> Result<()> {
         self.options.join = None;
-        self.process = spawn(&self.home, &self.server, &self.options)?;
+        self.process = spawn(&self.home, &self.server, &self.options, &self.link_address)?;
         Ok(())
     }
 
@@ -67,6 +70,11 @@ impl Agent {
         &self.options.name
     }
 
+    /// Where it takes links from other devices, while there are some.
+    pub fn link_address(&self) -> &str {
+        &self.link_address
+    }
+
     /// Data folder.
     pub fn data(&self) -> PathBuf {
         data(&self.home, &self.options)
@@ -78,7 +86,12 @@ fn data(home: &Path, options: &AgentOptions) -> PathBuf {
     options.data.clone().unwrap_or_else(default)
 }
 
-fn spawn(home: &Path, server: &str, options: &AgentOptions) -> Result<Process> {
+fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn spawn(home: &Path, server: &str, options: &AgentOptions, link_address: &str) -> Result<Process> {
     let name = &options.name;
     let mut command = Command::new(binary("edgeflow-agent")?);
     command
@@ -86,6 +99,7 @@ fn spawn(home: &Path, server: &str, options: &AgentOptions) -> Result<Process> {
         .arg(data(home, options))
         .arg("--run-dir")
         .arg(home.join(format!("run-{name}")))
+        .args(["--link-listen", link_address])
         .args(["--server", server, "--name", name, "--http", "127.0.0.1:0"])
         .env("EDGEFLOW_LOG_FORMAT", "json");
     for folder in assets() {

@@ -61,6 +61,26 @@ impl Fleet {
         self.agent()
     }
 
+    /// The same with labels, `key=value`.
+    pub fn add_labelled(&mut self, name: &str, labels: &[&str]) -> Result<()> {
+        let options = AgentOptions {
+            name: name.to_owned(),
+            join: Some(self.api.create_token(0, 1)?),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            ..Default::default()
+        };
+        self.add(options)?;
+        self.wait_online(name)?;
+        Ok(())
+    }
+
+    /// The agent of a device.
+    pub fn agent_named(&mut self, name: &str) -> Result<&mut Agent> {
+        let mut agents = self.agents.iter_mut();
+        let found = agents.find(|agent| agent.name() == name);
+        found.context("no such agent")
+    }
+
     /// Starts an agent and does not wait.
     pub fn add(&mut self, options: AgentOptions) -> Result<&mut Agent> {
         let agent = Agent::start(self.home.path(), &self.plane.listen, options)?;

@@ -13,5 +13,6 @@ mod manifests;
 mod params;
 mod recording;
 mod replicas;
+mod spread;
 mod survival;
 mod tokens;

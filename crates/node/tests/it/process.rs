@@ -59,6 +59,7 @@ impl World {
         config.instance.outputs[0].groups = to
             .iter()
             .map(|to| OutputGroup {
+                devices: Vec::new(),
                 link: format!("numbers->{to}"),
                 group: (*to).to_owned(),
                 qos: qos.clone(),
@@ -80,6 +81,7 @@ impl World {
         for (port, from) in ["left", "right"].into_iter().zip(from) {
             let link = format!("{from}->{node}");
             config.instance.inputs.push(Input {
+                remote: std::collections::BTreeMap::new(),
                 port: port.to_owned(),
                 link: link.clone(),
                 group: node.to_owned(),
@@ -88,6 +90,7 @@ impl World {
                 from: vec![format!("s.{from}.0")],
             });
             config.input_sockets.push(InputSocket {
+                device: None,
                 port: port.to_owned(),
                 link,
                 group: node.to_owned(),
@@ -119,6 +122,7 @@ impl World {
         params: Value,
     ) -> InstanceConfig {
         let input = from.map(|from| InputSocket {
+            device: None,
             port: "in".to_owned(),
             link: format!("{from}->{node}"),
             group: node.to_owned(),
@@ -127,6 +131,7 @@ impl World {
             path: self.path(&format!("{from}.out")),
         });
         let groups = to.map(|to| OutputGroup {
+            devices: Vec::new(),
             link: format!("{node}->{to}"),
             group: to.to_owned(),
             qos: qos.clone(),

@@ -16,8 +16,8 @@ use super::counters::Counters;
 use super::dedup::{FrameId, Seen};
 use super::memory::Memory;
 use super::{
-    BALANCED_PREFETCH, DURABLE_PREFETCH, GREETING_TIMEOUT, InputConfig, MAX_RETRY, MIN_RETRY,
-    SubscriberConfig,
+    BALANCED_PREFETCH, DURABLE_PREFETCH, FAR_GREETING_TIMEOUT, GREETING_TIMEOUT, InputConfig,
+    MAX_RETRY, MIN_RETRY, SubscriberConfig,
 };
 use crate::clock;
 use crate::frame::{Frame, Limits};
@@ -215,6 +215,11 @@ impl Peer {
         let hello = &mut self.hello;
         hello.shared_memory = self.no_shared_memory.is_none() && hello.via.is_empty();
         hello.no_shared_memory = self.no_shared_memory.clone().unwrap_or_default();
+        let patience = if hello.via.is_empty() {
+            GREETING_TIMEOUT
+        } else {
+            FAR_GREETING_TIMEOUT
+        };
         let memory = Memory::new(hello.shared_memory);
         let greeting = encode(&Message::Hello(hello.clone()));
         let conn = self.dial.dial().and_then(|fd| {
@@ -235,7 +240,7 @@ impl Peer {
             Ok(conn) => {
                 self.state = State::Greeting {
                     conn,
-                    deadline: now + GREETING_TIMEOUT,
+                    deadline: now + patience,
                 }
             }
             // Not there yet, or no longer: normal while processes start.
