@@ -20,6 +20,8 @@ pub struct AgentOptions {
     pub labels: Vec<String>,
     /// Data folder; in the fleet's folder by default.
     pub data: Option<PathBuf>,
+    /// Address for links from other devices; 127.0.0.1 by default.
+    pub link_ip: Option<String>,
     /// More arguments.
     pub args: Vec<String>,
 }
@@ -37,7 +39,8 @@ pub struct Agent {
 impl Agent {
     /// Starts one; it may still fail, see [`Process::ended`].
     pub fn start(home: &Path, server: &str, options: AgentOptions) -> Result<Self> {
-        let link_address = format!("127.0.0.1:{}", free_port()?);
+        let ip = options.link_ip.as_deref().unwrap_or("127.0.0.1");
+        let link_address = format!("{ip}:{}", free_port(ip)?);
         let process = spawn(home, server, &options, &link_address)?;
         Ok(Self {
             link_address,
@@ -86,8 +89,8 @@ fn data(home: &Path, options: &AgentOptions) -> PathBuf {
     options.data.clone().unwrap_or_else(default)
 }
 
-fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+fn free_port(ip: &str) -> Result<u16> {
+    let listener = std::net::TcpListener::bind(format!("{ip}:0"))?;
     Ok(listener.local_addr()?.port())
 }
 

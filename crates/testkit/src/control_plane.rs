@@ -25,9 +25,14 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts one in `home/control-plane` and waits until it has bound its ports.
     pub fn start(home: &Path) -> Result<Self> {
+        Self::start_on(home, "127.0.0.1")
+    }
+
+    /// The same, with its port for agents on this address.
+    pub fn start_on(home: &Path, ip: &str) -> Result<Self> {
         let data = home.join("control-plane");
         let log = home.join("control-plane.log");
-        let process = spawn(&data, "127.0.0.1:0", "127.0.0.1:0", &log)?;
+        let process = spawn(&data, &format!("{ip}:0"), "127.0.0.1:0", &log)?;
         let mut plane = Self {
             process,
             data,

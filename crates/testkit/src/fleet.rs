@@ -26,12 +26,17 @@ pub struct Fleet {
 impl Fleet {
     /// A control plane without devices.
     pub fn empty() -> Result<Self> {
+        Self::listening_on("127.0.0.1")
+    }
+
+    /// The same, where agents reach it under this address.
+    pub fn listening_on(ip: &str) -> Result<Self> {
         // A short name: socket paths have 108 bytes.
         let home = tempfile::Builder::new()
             .prefix("ef-")
             .tempdir()
             .context("creating a folder")?;
-        let plane = ControlPlane::start(home.path())?;
+        let plane = ControlPlane::start_on(home.path(), ip)?;
         let api = Api::new(&plane.http, &plane.admin_token()?)?;
         Ok(Self {
             agents: Vec::new(),

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use edgeflow_proto::v1::{self as pb, SystemPhase};
-use edgeflow_testkit::{Fleet, binary, kill, until};
+use edgeflow_testkit::{AgentOptions, Fleet, Network, binary, kill, until};
 
 use crate::apply::instance_stats;
 
@@ -219,6 +219,70 @@ fn a_stranger_gets_nothing_at_the_link_port() -> Result<()> {
     );
     fleet.wait_system("demo", "frames go on", |system| {
         instance_stats(system, "motion").is_some_and(|stats| stats.frames > 40)
+    })?;
+    fleet.finish()
+}
+
+/// A machine is not told that a cable was pulled: silence has to be noticed.
+#[test]
+fn a_pulled_cable_is_noticed_and_shown_and_costs_no_frame() -> Result<()> {
+    let Some(network) = Network::new() else {
+        eprintln!("skipped: network namespaces need root and `ip`");
+        return Ok(());
+    };
+    network.near(|| pull_the_cable(&network))
+}
+
+fn pull_the_cable(network: &Network) -> Result<()> {
+    let mut fleet = Fleet::listening_on(Network::NEAR)?;
+    for said in ["LinkUnreachable", "control plane", "no session"] {
+        fleet.expect_log(said);
+    }
+    let agent = |fleet: &Fleet, name: &str, label: &str, ip: &str| -> Result<AgentOptions> {
+        Ok(AgentOptions {
+            name: name.to_owned(),
+            join: Some(fleet.api.create_token(0, 1)?),
+            labels: vec![label.to_owned()],
+            link_ip: Some(ip.to_owned()),
+            ..Default::default()
+        })
+    };
+    let near = agent(&fleet, "box", "role=compute", Network::NEAR)?;
+    fleet.add(near)?;
+    let far = agent(&fleet, "cam", "role=camera", Network::FAR)?;
+    network.far(|| fleet.add(far).map(drop))?;
+    fleet.wait_online("box")?;
+    fleet.wait_online("cam")?;
+    let program = binary("test_node").or_else(|_| binary("examples/test_node"))?;
+    let written = fleet.home().join("numbers");
+    fleet.apply_ready(&counted(&program, &written))?;
+    wait_for(&written, 60)?;
+    network.cut()?;
+    let cut = Instant::now();
+    until("the loss to be noticed", || {
+        let said = fleet.agent_named("box")?.output();
+        Ok(said.contains("was not heard of").then_some(()))
+    })?;
+    let noticed = cut.elapsed();
+    eprintln!("noticed after {noticed:.1?}");
+    ensure!(noticed < Duration::from_secs(10), "{noticed:?}");
+    let device = until("the condition to be shown", || {
+        let devices = fleet.api.devices()?;
+        let found = devices.into_iter().find(|device| device.name == "box");
+        Ok(found.filter(|device| !device.conditions.is_empty()))
+    })?;
+    let condition = &device.conditions[0];
+    ensure!(condition.r#type == "LinkUnreachable", "{condition:?}");
+    ensure!(condition.message.contains("on cam"), "{condition:?}");
+    network.mend()?;
+    wait_for(&written, FRAMES)?;
+    let (numbers, _) = read(&written);
+    let all: BTreeSet<u32> = (1..=u32::try_from(FRAMES)?).collect();
+    ensure!(numbers == all, "missing {:?}", &all - &numbers);
+    until("the condition to end", || {
+        let devices = fleet.api.devices()?;
+        let calm = devices.iter().all(|device| device.conditions.is_empty());
+        Ok(calm.then_some(()))
     })?;
     fleet.finish()
 }
