@@ -117,6 +117,11 @@ fn system(view: &SystemView, paint: Paint) {
         &view.selector
     };
     field(paint, "Selector", selector);
+    let placement = match view.placement.as_str() {
+        "spread" => "spread: one copy over all devices",
+        _ => "",
+    };
+    field(paint, "Placement", placement);
     field(paint, "Labels", &labels_text(&view.labels));
     field(
         paint,
@@ -254,6 +259,24 @@ fn links(links: &[LinkView], instances: &[InstanceView], paint: Paint) {
         ]);
     }
     print_table(&table, paint);
+    clocks(instances);
+}
+
+/// How far the clocks of producers on other machines are from those of their consumers.
+fn clocks(instances: &[InstanceView]) {
+    for instance in instances {
+        for input in &instance.inputs {
+            if let Some(offset_us) = input.clock_offset_us {
+                output::line(format!(
+                    "  {}: the producer's clock is {:+.1} ms from that of {} (± {:.1} ms)",
+                    input.link,
+                    offset_us as f64 / 1000.0,
+                    instance.device,
+                    input.clock_error_us as f64 / 1000.0,
+                ));
+            }
+        }
+    }
 }
 
 fn instances(instances: &[InstanceView], paint: Paint) {

@@ -74,6 +74,10 @@ pub(crate) struct InputView {
     pub(crate) age_p99_us: u32,
     pub(crate) connected: u32,
     pub(crate) expected: u32,
+    /// The producer's UTC minus this device's, when it is on another machine.
+    pub(crate) clock_offset_us: Option<i64>,
+    /// Bound of the error of the offset.
+    pub(crate) clock_error_us: u64,
 }
 
 /// The sending side of a link.
@@ -90,6 +94,9 @@ pub(crate) struct OutputView {
     pub(crate) bytes: u64,
     pub(crate) fps: f64,
     pub(crate) consumers: u32,
+    /// Of those in flight, frames that are on the producer's disk only.
+    pub(crate) spilled: u64,
+    pub(crate) spilled_bytes: u64,
 }
 
 impl From<v1::InstanceStatus> for InstanceView {
@@ -157,6 +164,8 @@ impl From<v1::InputStats> for InputView {
             age_p99_us: age.p99_us,
             connected: stats.connected,
             expected: stats.expected,
+            clock_offset_us: stats.clock_offset_us,
+            clock_error_us: stats.clock_error_us,
         }
     }
 }
@@ -175,6 +184,8 @@ impl From<v1::OutputStats> for OutputView {
             bytes: stats.bytes,
             fps: stats.fps,
             consumers: stats.consumers,
+            spilled: stats.spilled,
+            spilled_bytes: stats.spilled_bytes,
         }
     }
 }

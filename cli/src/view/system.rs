@@ -25,6 +25,8 @@ pub(crate) struct SystemView {
     pub(crate) revision: u64,
     pub(crate) etag: String,
     pub(crate) selector: String,
+    /// copies | spread
+    pub(crate) placement: String,
     /// unplaced | progressing | ready | degraded | unknown
     pub(crate) phase: &'static str,
     pub(crate) message: String,
@@ -96,6 +98,7 @@ impl From<v1::System> for SystemView {
             revision: system.revision,
             etag: system.etag,
             selector: system.selector,
+            placement: system.placement,
             phase: phase_name(status.phase()),
             message: status.message,
             devices_matched: status.devices_matched,

@@ -306,6 +306,7 @@ impl Service {
             views: spec.views.clone(),
             status: Some(status),
             selector: spec.devices.to_string(),
+            placement: spec.placement.name().to_owned(),
         }
     }
 }

@@ -492,6 +492,9 @@ pub struct System {
     pub status: ::core::option::Option<SystemStatus>,
     #[prost(string, tag = "12")]
     pub selector: ::prost::alloc::string::String,
+    /// copies | spread
+    #[prost(string, tag = "13")]
+    pub placement: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeInfo {

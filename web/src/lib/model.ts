@@ -80,6 +80,11 @@ export interface LinkFigures {
   transport: string;
   connected: number;
   expected: number;
+  /** Frames and bytes that are on the producers' disks. */
+  spilled: number;
+  spilledBytes: number;
+  /** The clock of a producer on another machine minus the consumer's, the least certain; null: one machine. */
+  clock: { offsetUs: number; errorUs: number } | null;
   /** Whether any instance reports this link. */
   live: boolean;
 }
@@ -109,7 +114,7 @@ function addDrops(into: Record<string, number>, drops: { [reason: string]: bigin
 export function linkFigures(link: LinkInfo, instances: InstanceStatus[]): LinkFigures {
   const out: LinkFigures = {
     fps: 0, hop: null, age: null, produced: 0, delivered: 0, inFlight: 0, bytes: 0, dropped: {}, droppedTotal: 0,
-    transport: link.transport, connected: 0, expected: 0, live: false,
+    transport: link.transport, connected: 0, expected: 0, spilled: 0, spilledBytes: 0, clock: null, live: false,
   };
   for (const instance of instances) {
     const running = instance.phase === InstancePhase.READY;
@@ -121,6 +126,8 @@ export function linkFigures(link: LinkInfo, instances: InstanceStatus[]): LinkFi
         out.delivered += Number(output.delivered);
         out.inFlight += Number(output.inFlight);
         out.bytes += Number(output.bytes);
+        out.spilled += Number(output.spilled);
+        out.spilledBytes += Number(output.spilledBytes);
         if (output.transport) out.transport = output.transport;
         addDrops(out.dropped, output.dropped);
       }
@@ -132,6 +139,9 @@ export function linkFigures(link: LinkInfo, instances: InstanceStatus[]): LinkFi
           out.fps += input.fps;
           out.hop = worse(out.hop, input.hop);
           out.age = worse(out.age, input.age);
+          if (input.clockOffsetUs !== undefined && Number(input.clockErrorUs) >= (out.clock?.errorUs ?? 0)) {
+            out.clock = { offsetUs: Number(input.clockOffsetUs), errorUs: Number(input.clockErrorUs) };
+          }
         }
         out.connected += input.connected;
         out.expected += input.expected;

@@ -15,7 +15,7 @@ import { useStore } from "../lib/store";
 
 export type Picked = { kind: "node" | "link"; id: string } | null;
 
-type NodeData = { node: NodeInfo; instances: InstanceStatus[]; picked: boolean; vertical: boolean };
+type NodeData = { node: NodeInfo; instances: InstanceStatus[]; picked: boolean; vertical: boolean; spread: boolean };
 type EdgeData = { link: LinkInfo; figures: LinkFigures; recent: Share; picked: boolean; onPick: (picked: Picked) => void; vertical: boolean };
 
 const WIDTH = 190;
@@ -23,7 +23,8 @@ const HEIGHT = 64;
 const NARROW = 560;
 
 function NodeCard({ data }: NodeProps<Node<NodeData>>) {
-  const { node, instances, picked, vertical } = data;
+  const { node, instances, picked, vertical, spread } = data;
+  const devices = [...new Set(instances.map((instance) => instance.deviceName))];
   const tone = instances.length === 0 ? "off" : worstTone(instances.map((instance) => instancePhase(instance.phase).tone));
   const ready = instances.filter((instance) => instance.phase === InstancePhase.READY);
   const rate = ready.reduce((sum, instance) => sum + (instance.stats?.fps ?? 0), 0);
@@ -33,7 +34,9 @@ function NodeCard({ data }: NodeProps<Node<NodeData>>) {
       <Handle type="target" position={vertical ? Position.Top : Position.Left} isConnectable={false} />
       <div className="row" style={{ flexWrap: "nowrap" }}>
         <b>{node.name}</b>
-        <span className="muted">{node.uses || node.run[0] || ""}</span>
+        <span className="muted" title={spread ? devices.join(", ") : undefined}>
+          {spread && devices.length > 0 ? (devices.length > 1 ? `on ${devices.length} devices` : `on ${devices[0]}`) : node.uses || node.run[0] || ""}
+        </span>
       </div>
       <div className="row" style={{ flexWrap: "nowrap" }}>
         <span className="muted">
@@ -129,7 +132,7 @@ export function Graph({ system, instances, picked, onPick }: { system: System; i
       id: node.name,
       type: "card",
       position: places.get(node.name) ?? { x: 0, y: 0 },
-      data: { node, instances: instances.filter((instance) => instance.node === node.name), picked: picked?.kind === "node" && picked.id === node.name, vertical },
+      data: { node, instances: instances.filter((instance) => instance.node === node.name), picked: picked?.kind === "node" && picked.id === node.name, vertical, spread: system.placement === "spread" },
       draggable: false,
       initialWidth: WIDTH,
       initialHeight: HEIGHT,

@@ -46,6 +46,15 @@ function LinkPanel({ link, instances, close }: { link: LinkInfo; instances: Inst
           </dd>
           <dt>Bytes</dt>
           <dd>{bytes(figures.bytes)}</dd>
+          {figures.clock && (
+            <>
+              <dt>Clock</dt>
+              <dd title="The producer's device minus the consumer's, measured over the link">
+                {figures.clock.offsetUs < 0 ? "−" : "+"}
+                {micros(Math.abs(figures.clock.offsetUs))} <span className="muted">± {micros(figures.clock.errorUs)}</span>
+              </dd>
+            </>
+          )}
         </dl>
         <dl className="facts">
           <dt>Produced</dt>
@@ -54,6 +63,14 @@ function LinkPanel({ link, instances, close }: { link: LinkInfo; instances: Inst
           <dd>{count(figures.delivered)}</dd>
           <dt>In flight</dt>
           <dd>{count(figures.inFlight)}</dd>
+          {figures.spilled > 0 && (
+            <>
+              <dt>On disk</dt>
+              <dd>
+                {count(figures.spilled)} <span className="muted">({bytes(figures.spilledBytes)})</span>
+              </dd>
+            </>
+          )}
           <dt>Dropped</dt>
           <dd>
             {count(figures.droppedTotal)} <span className="muted">({dropPercent(figures.droppedTotal, figures.produced)})</span>
