@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use edgeflow_spec::assignment::Instance;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -89,6 +90,14 @@ impl Event {
             instance: String::new(),
             details: Vec::new(),
         }
+    }
+
+    /// The same about an instance.
+    pub fn about(mut self, instance: &Instance) -> Self {
+        self.system.clone_from(&instance.system);
+        self.node.clone_from(&instance.node);
+        self.instance.clone_from(&instance.id);
+        self
     }
 
     /// With further lines, the last ones if there are too many.

@@ -184,8 +184,9 @@ impl Links {
         match port::bind(self.listen, self.port).await {
             Ok(listener) => {
                 self.shared.conditions.clear(LINK_PORT);
-                let address = listener.local_addr().ok();
-                tracing::info!(?address, "open for links from other devices");
+                if let Ok(address) = listener.local_addr() {
+                    tracing::info!(%address, "open for links from other devices");
+                }
                 Some(tasks.spawn(port::run(Arc::clone(&self.shared), listener)))
             }
             Err(error) => {

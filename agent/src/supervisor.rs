@@ -4,6 +4,7 @@
 
 pub mod board;
 mod exit;
+mod incidents;
 mod instance;
 mod launch;
 mod params;

@@ -229,6 +229,24 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_chunks_or_an_error(bytes in proptest::collection::vec(0_u8..4, 0..200)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut from = &bytes[..];
+                let mut buffer = Vec::new();
+                let mut total = 0;
+                while let Ok(Some(chunk)) = next_chunk(&mut from, SILENCE, &mut buffer).await {
+                    assert!(!chunk.is_empty());
+                    total += LENGTH + chunk.len();
+                }
+                assert!(total <= bytes.len());
+                let _ = receive::<Request>(&mut &bytes[..]).await;
+            });
+        }
+    }
+
     #[tokio::test]
     async fn a_chunk_over_the_limit_ends_the_link() {
         let (_near, here) = UnixStream::pair().unwrap();

@@ -17,6 +17,7 @@ use tokio::{process::Child, sync::watch, task::JoinHandle};
 use super::{
     Phase, Shared,
     exit::{Exit, OomWatch},
+    incidents,
     launch::{self, Launched},
     params::{Keeper, Known},
     policy::{Next, Policy},
@@ -256,9 +257,13 @@ impl Life {
     fn on_update(&self) -> impl FnMut(NodeUpdate) + Send + 'static {
         let board = Arc::clone(&self.shared.board);
         let name = Arc::clone(&self.name);
+        let events = Arc::clone(&self.shared.events);
+        let instance = self.instance.clone();
         move |update| {
+            let mut letters = Vec::new();
             board.update(&name, |view| {
                 view.announced = true;
+                letters = incidents::dead_letters(view.stats.as_ref(), update.stats.as_ref());
                 view.stats = update.stats;
                 view.parameters = bounded(update.parameters);
                 match (view.phase, update.phase) {
@@ -275,6 +280,14 @@ impl Life {
                     _ => {}
                 }
             });
+            for (link, count) in letters {
+                let system = &instance.system;
+                let text = format!(
+                    "{count} frames of {link} were put aside because their consumer died with them; see `edgeflow deadletters list {system} {}`",
+                    instance.node
+                );
+                events.add(Event::new(Severity::Warning, "DeadLetter", text).about(&instance));
+            }
         }
     }
 
@@ -391,11 +404,7 @@ impl Life {
     }
 
     fn event(&self, severity: Severity, reason: &str, message: &str) -> Event {
-        let mut event = Event::new(severity, reason, message);
-        event.system.clone_from(&self.instance.system);
-        event.node.clone_from(&self.instance.node);
-        event.instance.clone_from(&self.instance.id);
-        event
+        Event::new(severity, reason, message).about(&self.instance)
     }
 }
 

@@ -150,10 +150,7 @@ impl Keeper {
     fn refuse(&self, desired: &Instance, hash: String, reason: String) {
         let id = &desired.id;
         self.known.lock().refused = Some(hash.clone());
-        let mut event = Event::new(Severity::Warning, "ParametersRefused", &reason);
-        event.system.clone_from(&desired.system);
-        event.node.clone_from(&desired.node);
-        event.instance.clone_from(id);
+        let event = Event::new(Severity::Warning, "ParametersRefused", &reason).about(desired);
         self.shared.events.add(event);
         let note = format!("refused new parameters: {reason}");
         self.shared.logs.note(&Arc::from(id.as_str()), note);

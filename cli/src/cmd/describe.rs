@@ -243,7 +243,8 @@ fn links(links: &[LinkView], instances: &[InstanceView], paint: Paint) {
         // What is in use, and what was planned while nothing is.
         let used = outputs().map(|one| &one.transport);
         let transport = used.max().unwrap_or(&link.transport);
-        let fps: f64 = inputs().map(|one| one.fps).sum();
+        // The sum of nothing is -0.
+        let fps = inputs().map(|one| one.fps).fold(0.0, |sum, one| sum + one);
         let age = inputs().map(|one| one.age_p50_us).max();
         table.push(cells![
             link.id.as_str(),

@@ -40,13 +40,11 @@ pub(super) fn system_status<'a>(
         .iter()
         .find(|share| !share.device.ready)
         .map(|share| format!("{}: {}", share.device.device_name, share.device.message));
-    let (phase, message) = if shares.is_empty() {
+    let (phase, message) = if let Some((node, reason)) = homeless.first() {
+        let text = format!("{node} runs nowhere: {reason}");
+        (SystemPhase::Unplaced, text)
+    } else if shares.is_empty() {
         (SystemPhase::Unplaced, unplaced(system))
-    } else if let Some((node, reason)) = homeless.first() {
-        (
-            SystemPhase::Unplaced,
-            format!("{node} runs nowhere: {reason}"),
-        )
     } else if let Some(failure) = failure {
         (SystemPhase::Degraded, failure)
     } else if let Some(waiting) = waiting {

@@ -44,6 +44,11 @@ fn a_dead_letter_is_listed_and_replayed_by_the_tool() -> Result<()> {
         letter["consumer"] == "log" && letter["deliveries"] == 1,
         "{letter}"
     );
+    until("an event that tells of it", || {
+        let events = fleet.cli(&["events", "--system", "demo"])?.ok()?.text();
+        let told = events.contains("DeadLetter") && events.contains("camera->log");
+        Ok(told.then_some(()))
+    })?;
     ensure!(
         letter["device"] == "edge-1" && letter["codec"] == "jpeg",
         "{letter}"

@@ -27,7 +27,12 @@ fn the_recording_manifests_are_valid_without_a_warning() {
 
 #[test]
 fn the_quickstart_manifests_are_valid_without_a_warning() {
-    for name in ["system.yaml", "camera.yaml", "pattern.yaml", "two-devices.yaml"] {
+    for name in [
+        "system.yaml",
+        "camera.yaml",
+        "pattern.yaml",
+        "two-devices.yaml",
+    ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../examples/quickstart")
             .join(name);

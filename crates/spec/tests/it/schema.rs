@@ -93,7 +93,12 @@ fn the_decoder_accepts_every_field_of_the_schema() {
 #[test]
 fn the_schema_fits_the_examples() {
     let schema = schema();
-    for name in ["system.yaml", "camera.yaml", "pattern.yaml", "two-devices.yaml"] {
+    for name in [
+        "system.yaml",
+        "camera.yaml",
+        "pattern.yaml",
+        "two-devices.yaml",
+    ] {
         let text = fs::read_to_string(root().join("examples/quickstart").join(name)).unwrap();
         let value: Value = serde_norway::from_str(&text).unwrap();
         check(&schema, &schema, &value, name);
