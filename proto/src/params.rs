@@ -37,6 +37,15 @@ impl From<Parameter> for v1::Parameter {
             ),
             ParamKind::TextList => ("text_list", None, None, Vec::new()),
             ParamKind::Model => ("model", None, None, MODELS.map(str::to_owned).to_vec()),
+            ParamKind::Shapes {
+                min_points,
+                max_points,
+            } => (
+                "shapes",
+                Some(min_points as f64),
+                Some(max_points as f64),
+                Vec::new(),
+            ),
             ParamKind::NumberMap { min, max } => ("number_map", Some(min), Some(max), Vec::new()),
             ParamKind::Choice { options } => {
                 let options = options.iter().map(|word| word.clone().into_owned());
@@ -85,6 +94,11 @@ fn read(parameter: &v1::Parameter) -> Parameter {
         },
         "number" => ParamKind::Number { min, max },
         "number_map" => ParamKind::NumberMap { min, max },
+        // Saturates.
+        "shapes" => ParamKind::Shapes {
+            min_points: min as usize,
+            max_points: max as usize,
+        },
         "resolution" => ParamKind::Resolution,
         // Saturates.
         "size" => ParamKind::Size {

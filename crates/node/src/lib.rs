@@ -37,8 +37,9 @@ pub mod testing;
 
 pub use edgeflow_spec::params::Parameter;
 pub use edgeflow_spec::quantity;
+pub use edgeflow_stream::meta::TRACKS;
 pub use edgeflow_stream::meta::{DETECTIONS, MetaError};
-pub use edgeflow_stream::{Codec, Detection, Frame, Header, Kind, Meta, clock};
+pub use edgeflow_stream::{Codec, Detection, Frame, Header, Kind, Meta, Track, clock};
 pub use serde;
 pub use tracing;
 

@@ -16,6 +16,10 @@ pub(crate) enum Builtin {
     Motion,
     /// Finds objects or faces with an ONNX model.
     Detect,
+    /// Gives detections numbers that stay with a thing from picture to picture.
+    Track,
+    /// Counts things in areas of the picture and those that cross lines.
+    Zones,
     /// Joins frames of several inputs that belong to one moment.
     Fuse,
     /// Writes one line about the newest frame at an interval.
@@ -72,7 +76,8 @@ mod tests {
             .map(|(name, _)| name)
             .collect();
         let expected = [
-            "pattern", "video", "motion", "detect", "fuse", "log", "record", "replay",
+            "pattern", "video", "motion", "detect", "track", "zones", "fuse", "log", "record",
+            "replay",
         ];
         assert_eq!(names, expected);
     }

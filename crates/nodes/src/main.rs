@@ -12,7 +12,9 @@ mod pattern;
 mod record;
 mod recording;
 mod replay;
+mod track;
 mod video;
+mod zones;
 
 use std::process::ExitCode;
 
@@ -73,6 +75,8 @@ fn run(node: list::Builtin) -> ExitCode {
         list::Builtin::Video => edgeflow::run_source::<video::Video>(),
         list::Builtin::Motion => edgeflow::run_node::<motion::Motion>(),
         list::Builtin::Detect => edgeflow::run_node::<detect::Detect>(),
+        list::Builtin::Track => edgeflow::run_node::<track::TrackNode>(),
+        list::Builtin::Zones => edgeflow::run_node::<zones::Zones>(),
         list::Builtin::Fuse => edgeflow::run_fused::<fuse::Fuse>(),
         list::Builtin::Log => edgeflow::run_node::<log::Log>(),
         list::Builtin::Record => edgeflow::run_node::<record::Record>(),

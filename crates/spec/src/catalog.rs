@@ -8,10 +8,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 mod fuse;
+mod objects;
 mod params;
 mod recording;
 
 use fuse::FUSE;
+use objects::{TRACK, ZONES};
 pub use params::ParamError;
 pub(crate) use params::check;
 use recording::{RECORD, REPLAY};
@@ -107,6 +109,13 @@ pub enum ParamKind {
         /// Largest value.
         max: f64,
     },
+    /// Lists of points `[x, y]`, in shares of the picture, for each of some names.
+    Shapes {
+        /// Fewest points.
+        min_points: usize,
+        /// Most points.
+        max_points: usize,
+    },
     /// One of the named models, or a file.
     Model,
 }
@@ -161,14 +170,18 @@ const IN_ANY: Port = Port {
 };
 
 /// Every built-in node, in the order of the reference.
-pub const BUILTINS: [Builtin; 8] = [PATTERN, VIDEO, MOTION, DETECT, FUSE, LOG, RECORD, REPLAY];
+pub const BUILTINS: [Builtin; 10] = [
+    PATTERN, VIDEO, MOTION, DETECT, TRACK, ZONES, FUSE, LOG, RECORD, REPLAY,
+];
 
 /// Parameters that a running node takes without a restart. Only such that it can always take: one
 /// that it may have to refuse for another reason than its value is not live.
-const LIVE: [(&str, &[&str]); 4] = [
+const LIVE: [(&str, &[&str]); 6] = [
     ("pattern", &["fps", "quality"]),
     ("motion", &["threshold", "min_area"]),
     ("detect", &["threshold", "iou", "labels"]),
+    ("track", &["threshold", "remember_ms"]),
+    ("zones", &["zones", "lines", "labels", "settle_ms"]),
     ("log", &["every_ms"]),
 ];
 

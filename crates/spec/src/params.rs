@@ -131,7 +131,9 @@ impl Parameter {
                 // Not finite.
                 .filter(|value| !value.is_null()),
             ParamKind::TextList => Some(list(text)),
-            ParamKind::NumberMap { .. } => serde_json::from_str(text).ok(),
+            ParamKind::NumberMap { .. } | ParamKind::Shapes { .. } => {
+                serde_json::from_str(text).ok()
+            }
             ParamKind::Text
             | ParamKind::Resolution
             | ParamKind::Size { .. }

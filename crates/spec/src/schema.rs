@@ -90,6 +90,23 @@ fn parameter(param: &Param) -> Value {
             "type": "object",
             "additionalProperties": {"type": "number", "minimum": min, "maximum": max},
         }),
+        ParamKind::Shapes {
+            min_points,
+            max_points,
+        } => json!({
+            "type": "object",
+            "additionalProperties": {
+                "type": "array",
+                "minItems": min_points,
+                "maxItems": max_points,
+                "items": {
+                    "type": "array",
+                    "minItems": 2,
+                    "maxItems": 2,
+                    "items": {"type": "number", "minimum": 0, "maximum": 1},
+                },
+            },
+        }),
         ParamKind::Model => json!({"type": "string", "minLength": 1, "examples": MODELS}),
     };
     if let Some(map) = schema.as_object_mut() {

@@ -8,6 +8,8 @@ mod msgpack;
 
 /// Key of the detections: an array of [`Detection`].
 pub const DETECTIONS: &str = "detections";
+/// Key of the tracks: an array of [`Track`].
+pub const TRACKS: &str = "tracks";
 /// Key of the text in an error frame.
 pub const ERROR: &str = "error";
 /// Entries accepted in one map.
@@ -32,6 +34,28 @@ pub struct Detection {
     pub w: f32,
     /// Height.
     pub h: f32,
+}
+
+/// A thing that is followed from picture to picture, in the pixels of the payload picture, origin
+/// top-left.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Track {
+    /// Stays with the thing; unique in one life of the tracking node.
+    pub id: u64,
+    /// What it is.
+    pub label: String,
+    /// How sure the last detection was, 0 to 1.
+    pub score: f32,
+    /// Left edge.
+    pub x: f32,
+    /// Top edge.
+    pub y: f32,
+    /// Width.
+    pub w: f32,
+    /// Height.
+    pub h: f32,
+    /// Time since it was seen first, milliseconds.
+    pub seen_ms: u64,
 }
 
 /// Why metadata can't be read or written.
@@ -137,6 +161,16 @@ impl Meta {
     /// Sets the detections.
     pub fn set_detections(&mut self, detections: &[Detection]) -> Result<(), MetaError> {
         self.set(DETECTIONS, detections)
+    }
+
+    /// The tracks; none when the key is missing.
+    pub fn tracks(&self) -> Result<Vec<Track>, MetaError> {
+        Ok(self.get(TRACKS)?.unwrap_or_default())
+    }
+
+    /// Sets the tracks.
+    pub fn set_tracks(&mut self, tracks: &[Track]) -> Result<(), MetaError> {
+        self.set(TRACKS, tracks)
     }
 
     /// The text of an error frame.

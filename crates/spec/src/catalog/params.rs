@@ -74,6 +74,15 @@ pub(crate) fn check(kind: &ParamKind, value: &Value) -> Result<(), ParamError> {
         (ParamKind::NumberMap { min, max }, Value::Object(map)) => map
             .iter()
             .try_for_each(|(_, value)| check_number(*min, *max, value)),
+        (
+            ParamKind::Shapes {
+                min_points,
+                max_points,
+            },
+            Value::Object(map),
+        ) => map
+            .iter()
+            .try_for_each(|(name, points)| shape(name, points, *min_points..=*max_points)),
         (ParamKind::Model, Value::String(text)) => model(text),
         (kind, value) => Err(wrong_type(kind, value)),
     }
@@ -141,6 +150,38 @@ fn not_empty(text: &str) -> Result<(), ParamError> {
     })
 }
 
+/// A list of points of one name.
+fn shape(name: &str, points: &Value, count: RangeInclusive<usize>) -> Result<(), ParamError> {
+    let error = |message: String| ParamError {
+        code: "invalid-value",
+        message,
+        hint: "points are `[x, y]` in shares of the picture, from 0 to 1".to_owned(),
+    };
+    let Some(points) = points.as_array() else {
+        return Err(error(format!("`{name}` is no list of points")));
+    };
+    if !count.contains(&points.len()) {
+        let (least, most) = (count.start(), count.end());
+        let range = if least == most {
+            least.to_string()
+        } else {
+            format!("{least} to {most}")
+        };
+        let text = format!("`{name}` has {} points and needs {range}", points.len());
+        return Err(error(text));
+    }
+    let is_point = |point: &Value| {
+        point.as_array().is_some_and(|pair| {
+            let share = |it: &Value| it.as_f64().is_some_and(|it| (0.0..=1.0).contains(&it));
+            pair.len() == 2 && pair.iter().all(share)
+        })
+    };
+    match points.iter().find(|point| !is_point(point)) {
+        None => Ok(()),
+        Some(point) => Err(error(format!("`{name}`: {point} is no point of a picture"))),
+    }
+}
+
 fn model(text: &str) -> Result<(), ParamError> {
     not_empty(text)?;
     // A name with a folder or an extension is a file; only the device can tell whether it exists.
@@ -196,6 +237,7 @@ impl ParamKind {
             Self::TextList => "a list of texts",
             Self::Choice { .. } => "one of its words",
             Self::NumberMap { .. } => "a map of numbers",
+            Self::Shapes { .. } => "a map of lists of points",
             Self::Model => "the name or the path of a model",
         }
     }

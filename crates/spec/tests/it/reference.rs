@@ -92,6 +92,14 @@ fn kind(kind: &ParamKind) -> String {
             .collect::<Vec<_>>()
             .join(", "),
         ParamKind::NumberMap { min, max } => format!("map of numbers, {min} to {max}"),
+        ParamKind::Shapes {
+            min_points,
+            max_points,
+        } if min_points == max_points => format!("map of {min_points} points each"),
+        ParamKind::Shapes {
+            min_points,
+            max_points,
+        } => format!("map of {min_points} to {max_points} points each"),
         ParamKind::Model => "model".to_owned(),
     }
 }
