@@ -42,7 +42,7 @@ fn the_list_is_for_people_and_programs() {
     assert!(table.starts_with("pattern   A test card"), "{table}");
     let json: serde_json::Value =
         serde_json::from_slice(&nodes(&["list", "-o", "json"]).stdout).unwrap();
-    assert_eq!(json.as_array().unwrap().len(), 8);
+    assert_eq!(json.as_array().unwrap().len(), 10);
     assert_eq!(json[3]["name"], "detect");
 }
 
