@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 
-import { boxText, labelColour, letterbox, placeBox } from "../src/lib/boxes";
+import { boxText, letterbox, placeBox } from "../src/lib/boxes";
+import { labelColour } from "../src/lib/colour";
 
 describe("a picture in a tile", () => {
   it("that is wider gets bars above and below", () => {
@@ -28,6 +29,9 @@ describe("a box", () => {
   it("says its label and score", () => {
     expect(boxText({ label: "face", score: 0.876, x: 0, y: 0, w: 1, h: 1 })).toBe("face 88%");
     expect(boxText({ label: "motion", score: 0, x: 0, y: 0, w: 1, h: 1 })).toBe("motion");
+  });
+  it("says its number where it is tracked", () => {
+    expect(boxText({ label: "face", score: 0.876, track: 7, x: 0, y: 0, w: 1, h: 1 })).toBe("face #7");
   });
   it("keeps the colour of its label", () => {
     expect(labelColour("person")).toBe(labelColour("person"));

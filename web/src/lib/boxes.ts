@@ -1,5 +1,7 @@
 // Geometry and drawing of a picture with boxes in a tile. Pure except for the canvas it is given.
 import type { Detection } from "./frame";
+import { labelColour } from "./colour";
+import { drawShapes, type Shape } from "./zones";
 
 export interface Rect {
   x: number;
@@ -32,18 +34,10 @@ function clamp(value: number, low: number, high: number): number {
   return Math.min(Math.max(value, low), high);
 }
 
-/** Colours told apart on dark and light pictures; a label keeps its colour. */
-const COLOURS = ["#4ade80", "#38bdf8", "#fbbf24", "#f472b6", "#a78bfa", "#fb923c", "#2dd4bf", "#f87171"];
-
-export function labelColour(label: string): string {
-  let hash = 0;
-  for (let i = 0; i < label.length; i++) hash = (hash * 31 + label.charCodeAt(i)) >>> 0;
-  return COLOURS[hash % COLOURS.length] ?? "#4ade80";
-}
-
 export function boxText(box: Detection): string {
   const score = box.score > 0 ? `${Math.round(box.score * 100)}%` : "";
-  return [box.label, score].filter(Boolean).join(" ");
+  const track = box.track === undefined ? "" : `#${box.track}`;
+  return [box.label, track, track ? "" : score].filter(Boolean).join(" ");
 }
 
 /** Draws one picture and its boxes; `dpr` scales line widths and text. */
@@ -51,6 +45,7 @@ export function drawFrame(
   context: CanvasRenderingContext2D,
   picture: ImageBitmap,
   boxes: Detection[],
+  shapes: Shape[],
   dpr: number,
 ): void {
   const { width, height } = context.canvas;
@@ -63,12 +58,13 @@ export function drawFrame(
   context.lineWidth = (small ? 1.5 : 2) * dpr;
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textBaseline = "middle";
+  drawShapes(context, shapes, picture.width, picture.height, area, size);
   for (const box of boxes) drawBox(context, box, placeBox(box, picture.width, picture.height, area), area, size);
 }
 
 function drawBox(context: CanvasRenderingContext2D, box: Detection, at: Rect, area: Rect, size: number): void {
   if (at.w <= 0 || at.h <= 0) return;
-  const colour = labelColour(box.label);
+  const colour = labelColour(box.track === undefined ? box.label : `track ${box.track}`);
   context.strokeStyle = colour;
   context.strokeRect(at.x, at.y, at.w, at.h);
   const text = boxText(box);

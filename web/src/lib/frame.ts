@@ -22,6 +22,8 @@ export interface Detection {
   y: number;
   w: number;
   h: number;
+  /** Number of the track that it belongs to. */
+  track?: number;
 }
 
 export interface Frame {
@@ -89,16 +91,16 @@ export function readMeta(frame: Frame): Record<string, unknown> {
   }
 }
 
-/** The well-formed entries of `detections`. */
+/** The well-formed entries of `tracks`, or of `detections` where nothing is tracked. */
 export function readDetections(meta: Record<string, unknown>): Detection[] {
-  const list = meta["detections"];
+  const list = meta["tracks"] ?? meta["detections"];
   if (!Array.isArray(list)) return [];
   const out: Detection[] = [];
   for (const entry of list as unknown[]) {
     if (out.length >= MAX_BOXES) break;
     if (entry === null || typeof entry !== "object") continue;
     const item = entry as Record<string, unknown>;
-    const { x, y, w, h, score, label } = item;
+    const { x, y, w, h, score, label, id } = item;
     if (![x, y, w, h].every((value) => typeof value === "number" && Number.isFinite(value))) continue;
     out.push({
       label: typeof label === "string" ? label : "",
@@ -107,6 +109,7 @@ export function readDetections(meta: Record<string, unknown>): Detection[] {
       y: y as number,
       w: w as number,
       h: h as number,
+      ...(typeof id === "number" || typeof id === "bigint" ? { track: Number(id) } : {}),
     });
   }
   return out;

@@ -4,6 +4,7 @@ import { useEffect, useRef, useState, type RefObject } from "react";
 
 import { drawFrame } from "../lib/boxes";
 import { readDetections, readMeta, type Detection, type Frame } from "../lib/frame";
+import { readShapes, type Shape } from "../lib/zones";
 import { fps as fpsText, millis, plural } from "../lib/format";
 import { liveClient, type TileHandle, type TileSource } from "../lib/live";
 import { Link, paths } from "../lib/router";
@@ -46,6 +47,7 @@ class Player {
   private readonly handle: TileHandle;
   private picture: ImageBitmap | null = null;
   private boxes: Detection[] = [];
+  private shapes: Shape[] = [];
   private readonly arrivals: number[] = [];
   private ageMs: number | null = null;
   private lastFrame = 0;
@@ -94,6 +96,7 @@ class Player {
     this.picture?.close();
     this.picture = picture;
     this.boxes = readDetections(meta);
+    this.shapes = readShapes(meta);
     const now = performance.now();
     this.arrivals.push(now);
     this.lastFrame = now;
@@ -109,7 +112,7 @@ class Player {
   draw(): void {
     const context = this.canvas.getContext("2d", { alpha: false });
     if (!context || !this.picture) return;
-    drawFrame(context, this.picture, this.boxes, window.devicePixelRatio || 1);
+    drawFrame(context, this.picture, this.boxes, this.shapes, window.devicePixelRatio || 1);
   }
 
   figures(): Figures {
