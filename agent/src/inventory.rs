@@ -37,6 +37,8 @@ pub struct Facts {
     pub accelerators: Vec<Accelerator>,
     /// Changes at every boot.
     pub boot_id: String,
+    /// Version of redis-server, if it can be the device's own broker; else empty.
+    pub redis: String,
 }
 
 /// Looks at the machine.
@@ -54,6 +56,7 @@ pub fn facts() -> Facts {
         cameras: cameras(Path::new("/sys/class/video4linux")),
         accelerators: accelerators(Path::new("/")),
         boot_id: boot_id(),
+        redis: crate::broker::program::usable_version(),
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) fn facts(facts: Facts) -> v1::DeviceFacts {
             })
             .collect(),
         boot_id: facts.boot_id,
+        redis: facts.redis,
     }
 }
 

@@ -190,6 +190,7 @@ impl Service {
         after.systems.insert(name.clone(), Arc::clone(&state));
         let planned = plan::plan(&self.fleet, &before, &after, &name);
         problems.extend(planned.missing_labels.into_iter().map(label_warning));
+        problems.extend(planned.missing_brokers.into_iter().map(broker_warning));
         if let Some(mutation) = mutation {
             mutation.store_system(&state, &cause).await?;
         }
@@ -408,10 +409,10 @@ fn nodes(system: &SystemState, instances: &[v1::InstanceStatus]) -> Vec<v1::Node
 }
 
 fn links(spec: &System) -> Vec<v1::LinkInfo> {
-    let transport = edgeflow_spec::plan::transport(spec);
     spec.links
         .iter()
-        .map(|link| v1::LinkInfo {
+        .map(|link| (link, edgeflow_spec::plan::transport(spec, link)))
+        .map(|(link, transport)| v1::LinkInfo {
             id: link.id(),
             from: link.from.node.clone(),
             from_port: link.from.port.clone(),
@@ -440,6 +441,17 @@ fn label_warning(message: String) -> v1::Problem {
         severity: "warning".to_owned(),
         message,
         hint: "set it with `edgeflow label`".to_owned(),
+        length: 1,
+        ..v1::Problem::default()
+    }
+}
+
+fn broker_warning(message: String) -> v1::Problem {
+    v1::Problem {
+        code: "missing-broker".to_owned(),
+        severity: "warning".to_owned(),
+        message,
+        hint: format!("{} there", edgeflow_spec::broker::INSTALL_HINT),
         length: 1,
         ..v1::Problem::default()
     }

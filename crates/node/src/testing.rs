@@ -193,6 +193,7 @@ fn input(port: &str) -> edgeflow_spec::assignment::Input {
         qos: LinkQos::realtime(),
         from_port: "out".to_owned(),
         from: Vec::new(),
+        from_devices: Default::default(),
     }
 }
 
@@ -218,6 +219,7 @@ fn config(setup: &Setup) -> InstanceConfig {
         control_socket: PathBuf::new(),
         output_sockets: Vec::new(),
         input_sockets: Vec::new(),
+        own_broker: None,
         state_dir: setup.state_dir.clone(),
         asset_dirs: setup.asset_dirs.clone(),
     }

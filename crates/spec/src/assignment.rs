@@ -100,8 +100,12 @@ pub struct Input {
     pub qos: LinkQos,
     /// Output port at the producer.
     pub from_port: String,
-    /// Producing instances on this device: one for each replica of the producer.
+    /// Producing instances: one for each replica of the producer.
     pub from: Vec<String>,
+    /// Names of the devices of those that are on another device. Streams of a broker are named after
+    /// the producer's device.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub from_devices: BTreeMap<String, String>,
 }
 
 /// One output port.
@@ -164,11 +168,20 @@ impl Instance {
         copy.params
             .retain(|name, _| !known.contains(&name.as_str()) && !live.contains(name));
         for output in copy.outputs.iter_mut().filter(|_| self.broker.is_none()) {
-            output.groups.retain(|group| group.qos.keeps_frames());
+            let stays = |group: &OutputGroup| group.qos.keeps_frames() || group.qos.via_broker;
+            output.groups.retain(stays);
         }
         hex(&Sha256::digest(
             serde_json::to_vec(&copy).unwrap_or_default(),
         ))
+    }
+
+    /// Whether one of its links goes through the device's own broker.
+    pub fn needs_own_broker(&self) -> bool {
+        let inputs = self.inputs.iter().map(|input| &input.qos);
+        let groups = self.outputs.iter().flat_map(|output| &output.groups);
+        let mut links = inputs.chain(groups.map(|group| &group.qos));
+        self.broker.is_none() && links.any(|qos| qos.via_broker)
     }
 
     /// The parameters that the node has to work with: what was set since wins.

@@ -107,12 +107,18 @@ impl SystemDiff {
     }
 }
 
-/// What carries a system's links. This version runs all nodes of a copy on one device.
-pub fn transport(system: &System) -> Transport {
+/// What carries a link of a system. This version runs all nodes of a copy on one device.
+pub fn transport(system: &System, link: &Link) -> Transport {
     if system.broker.is_some() {
         return Transport {
             name: "redis",
             reason: "`broker` names a server",
+        };
+    }
+    if link.qos.via_broker {
+        return Transport {
+            name: "redis",
+            reason: "`via=broker`: the device's own redis-server",
         };
     }
     Transport {
@@ -163,14 +169,18 @@ fn diff_nodes(old: Option<&System>, new: Option<&System>) -> Vec<NodeChange> {
 }
 
 fn diff_links(old: Option<&System>, new: Option<&System>) -> Vec<LinkChange> {
-    let transport = new.or(old).map(transport).unwrap_or_default();
-    let change = |link: &Link, action, details| LinkChange {
-        id: link.id(),
-        action,
-        qos: link.qos.mode,
-        transport: transport.name.to_owned(),
-        transport_reason: transport.reason.to_owned(),
-        details,
+    let change = |link: &Link, action, details| {
+        let system = new.or(old);
+        let transport = system.map(|system| transport(system, link));
+        let transport = transport.unwrap_or_default();
+        LinkChange {
+            id: link.id(),
+            action,
+            qos: link.qos.mode,
+            transport: transport.name.to_owned(),
+            transport_reason: transport.reason.to_owned(),
+            details,
+        }
     };
     let find = |system: Option<&System>, id: &str| -> Option<Link> {
         system.and_then(|s| s.links.iter().find(|link| link.id() == id).cloned())

@@ -165,6 +165,7 @@ fn inputs(system: &System, node: &str) -> Vec<Input> {
                 from: (0..replicas)
                     .map(|replica| instance_id(&system.metadata.name, &link.from.node, replica))
                     .collect(),
+                from_devices: Default::default(),
             }
         })
         .collect();

@@ -93,7 +93,8 @@ impl World {
                 group: node.to_owned(),
                 qos: qos.clone(),
                 from: format!("s.{from}.0"),
-                path: self.path(&format!("{from}.out")),
+                device: String::new(),
+            path: self.path(&format!("{from}.out")),
             });
         }
         self.start_with(role, node, &config)
@@ -161,6 +162,7 @@ impl World {
                 path: self.path(&format!("{node}.out")),
             }],
             input_sockets: input.into_iter().collect(),
+            own_broker: None,
             state_dir: self.path(&format!("{node}.state")),
             asset_dirs: Vec::new(),
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use edgeflow_spec::qos::{LinkQos, QosMode};
 use rustix::event::PollFlags;
 
+use super::age::{age_of, is_expired, since};
 use super::counters::Counters;
 use super::dedup::{FrameId, Seen};
 use super::memory::Memory;
@@ -18,7 +19,7 @@ use super::{
     SubscriberConfig,
 };
 use crate::clock;
-use crate::frame::{Frame, Limits};
+use crate::frame::Limits;
 use crate::link::{
     Credit, Data, Decoder, Hello, Message, PROTOCOL_MAX, PROTOCOL_MIN, Role, encode,
 };
@@ -428,6 +429,14 @@ impl Peer {
     /// Puts a frame aside that the loop will finish later. A durable one stays unacknowledged; a
     /// realtime one counts as delivered.
     pub(super) fn hold(&mut self, receipt: &mut Receipt) {
+        self.set_aside(receipt);
+        if self.keeps_frames() {
+            self.send_due();
+        }
+    }
+
+    /// The same, without telling the producer yet.
+    pub(super) fn set_aside(&mut self, receipt: &mut Receipt) {
         if !self.keeps_frames() {
             self.finish(receipt, true);
             return;
@@ -439,13 +448,20 @@ impl Peer {
             && let State::Up { conn, .. } = &mut self.state
         {
             conn.pending.credits += 1;
-            let sent = conn.send_pending();
-            self.check(sent);
         }
     }
 
     /// Acknowledges a frame; `again`: and asks for another one.
     pub(super) fn finish(&mut self, receipt: &Receipt, again: bool) {
+        self.settle(receipt);
+        // What is due goes with the next credit when the loop waits, else at once.
+        if self.keeps_frames() || !again {
+            self.send_due();
+        }
+    }
+
+    /// Acknowledges a frame without telling the producer yet.
+    pub(super) fn settle(&mut self, receipt: &Receipt) {
         let durable = self.qos.keeps_frames();
         let held = self.held.remove(&receipt.id);
         if durable {
@@ -463,8 +479,11 @@ impl Peer {
             // A window credit comes back with every frame, whatever the loop does next.
             conn.pending.credits += 1;
         }
-        // What is due goes with the next credit when the loop waits, else at once.
-        if durable || !again {
+    }
+
+    /// Sends credits and acknowledgements that have come together.
+    pub(super) fn send_due(&mut self) {
+        if let State::Up { conn, .. } = &mut self.state {
             let sent = conn.send_pending();
             self.check(sent);
         }
@@ -563,26 +582,6 @@ impl Conn {
         }
         Ok(())
     }
-}
-
-fn since(mono_ns: u64) -> Duration {
-    Duration::from_nanos(clock::monotonic_ns().saturating_sub(mono_ns))
-}
-
-/// Time since capture: on the monotonic clock when it is this host's, else on UTC.
-fn age_of(frame: &Frame, same_boot: bool) -> Duration {
-    let captured = frame.header.capture_mono_ns;
-    if same_boot && captured != 0 {
-        return since(captured);
-    }
-    let age = clock::unix_ns().saturating_sub(frame.header.capture_ns);
-    Duration::from_nanos(u64::try_from(age).unwrap_or(0))
-}
-
-fn is_expired(frame: &Frame, qos: &LinkQos, age: Duration) -> bool {
-    let ttl = Some(frame.header.ttl_ms).filter(|ttl| *ttl > 0);
-    let limit = [qos.max_age_ms, ttl].into_iter().flatten().min();
-    limit.is_some_and(|limit| age > Duration::from_millis(u64::from(limit)))
 }
 
 fn describe(error: &dyn std::error::Error) -> String {

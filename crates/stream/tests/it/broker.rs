@@ -48,8 +48,8 @@ impl Fixture {
             path
         });
         let broker = Broker {
-            redis: redis.address(),
             password_file,
+            ..Broker::at(redis.address())
         };
         let mut output = Unix::new();
         let publisher = publisher(&mut output, vec![group(GROUP, &qos)]);
