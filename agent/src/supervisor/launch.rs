@@ -12,6 +12,7 @@ use std::{
 
 use edgeflow_spec::{
     assignment::{Instance, Program},
+    broker::Broker,
     instance_config::{INSTANCE_ENV, InputSocket, InstanceConfig, OutputSocket},
 };
 use thiserror::Error;
@@ -74,8 +75,15 @@ pub(super) struct Launched {
 }
 
 /// Starts the process of an instance in a group of its own.
-pub(super) fn launch(shared: &Shared, instance: &Instance) -> Result<Launched, LaunchError> {
-    let config = instance_config(shared, instance)?;
+pub(super) fn launch(
+    shared: &Shared,
+    instance: &Instance,
+    own_broker: Option<Broker>,
+) -> Result<Launched, LaunchError> {
+    let config = InstanceConfig {
+        own_broker,
+        ..instance_config(shared, instance)?
+    };
     let environment = environment(instance, &shared.paths.instance_config(&instance.id));
     let (program, arguments) = command_line(shared, instance, &environment)?;
     prepare(shared, &config)?;
@@ -133,6 +141,7 @@ fn instance_config(shared: &Shared, instance: &Instance) -> Result<InstanceConfi
                 group: input.group.clone(),
                 qos: input.qos.clone(),
                 from: from.clone(),
+                device: input.from_devices.get(from).cloned().unwrap_or_default(),
                 path: paths.output_socket(from, &input.from_port)?,
             });
         }
@@ -143,6 +152,7 @@ fn instance_config(shared: &Shared, instance: &Instance) -> Result<InstanceConfi
         control_socket: paths.control_socket(&instance.id)?,
         output_sockets,
         input_sockets,
+        own_broker: None,
         state_dir: paths.state(&instance.id),
         asset_dirs: shared.assets.clone(),
     })

@@ -14,16 +14,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use edgeflow_spec::broker::Broker;
-use redis::{
-    Client, Connection, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates,
-};
+use redis::{Client, Connection, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates};
 
 pub mod admin;
 mod batch;
 mod entry;
-mod stream;
 pub mod sink;
 pub mod source;
+mod stream;
 
 pub use sink::{Sink, SinkConfig};
 pub use source::RedisDial;

@@ -393,6 +393,9 @@ pub struct DeviceFacts {
     pub accelerators: ::prost::alloc::vec::Vec<Accelerator>,
     #[prost(string, tag = "11")]
     pub boot_id: ::prost::alloc::string::String,
+    /// Version of an installed redis-server that can be the device's own broker, like 7.0; or empty.
+    #[prost(string, tag = "20")]
+    pub redis: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Camera {

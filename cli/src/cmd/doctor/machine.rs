@@ -81,9 +81,10 @@ fn redis() -> Check {
     let output = Command::new(&path).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     match text.ok().as_deref().and_then(broker::parse_version) {
-        Some((major, minor)) if (major, minor) >= broker::MIN_VERSION => {
-            Check::ok(broker::PROGRAM, format!("{major}.{minor}, {}", path.display()))
-        }
+        Some((major, minor)) if (major, minor) >= broker::MIN_VERSION => Check::ok(
+            broker::PROGRAM,
+            format!("{major}.{minor}, {}", path.display()),
+        ),
         version => {
             let found = version.map_or("its version is unknown".to_owned(), |(major, minor)| {
                 format!("{major}.{minor} is too old")

@@ -94,7 +94,7 @@ impl World {
                 qos: qos.clone(),
                 from: format!("s.{from}.0"),
                 device: String::new(),
-            path: self.path(&format!("{from}.out")),
+                path: self.path(&format!("{from}.out")),
             });
         }
         self.start_with(role, node, &config)

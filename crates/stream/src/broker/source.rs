@@ -19,8 +19,8 @@ use super::{
 };
 use crate::frame::{Frame, Limits};
 use crate::link::{
-    Accept, DATA_PREFIX_LEN, Decoder, Hello, Message, PROTOCOL_MAX, Reject, RejectCode, Role, encode,
-    encode_data_prefix, negotiate,
+    Accept, DATA_PREFIX_LEN, Decoder, Hello, Message, PROTOCOL_MAX, Reject, RejectCode, Role,
+    encode, encode_data_prefix, negotiate,
 };
 use crate::transport::{Dial, grow_send_buffer};
 
@@ -312,10 +312,7 @@ impl Entries {
         no_ack: bool,
     ) -> Result<Vec<StreamId>, BrokerError> {
         let mut command = redis::cmd("XREADGROUP");
-        command
-            .arg("GROUP")
-            .arg(&self.group)
-            .arg(&self.consumer);
+        command.arg("GROUP").arg(&self.group).arg(&self.consumer);
         command.arg("COUNT").arg(count);
         if from == ">" {
             let wait = u64::try_from(BLOCK.as_millis()).unwrap_or(u64::MAX);
@@ -391,7 +388,9 @@ impl Entries {
 
     /// The payloads that are not in the entries themselves, in their order.
     fn fetch(&mut self, entries: &[(StreamId, bool)]) -> Result<Vec<Option<Vec<u8>>>, BrokerError> {
-        let keys = entries.iter().filter_map(|(entry, _)| entry::blob_key(entry));
+        let keys = entries
+            .iter()
+            .filter_map(|(entry, _)| entry::blob_key(entry));
         let keys: Vec<&[u8]> = keys.collect();
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -420,7 +419,10 @@ impl Entries {
 }
 
 /// Writes all of them. Blocks while the subscriber takes nothing.
-fn write_frames(socket: &mut UnixStream, frames: &[([u8; DATA_PREFIX_LEN], Frame)]) -> io::Result<()> {
+fn write_frames(
+    socket: &mut UnixStream,
+    frames: &[([u8; DATA_PREFIX_LEN], Frame)],
+) -> io::Result<()> {
     let parts = frames
         .iter()
         .flat_map(|(prefix, frame)| [&prefix[..], &frame.meta[..], &frame.payload[..]]);
