@@ -24,7 +24,7 @@ use crate::wake::Waker;
 
 /// Frames and bytes that go to the broker together at most; one frame always goes.
 const MAX_BATCH: usize = 32;
-const MAX_BATCH_BYTES: usize = 1024 * 1024;
+const MAX_BATCH_BYTES: usize = 512 * 1024;
 /// How soon a full stream is looked at again, longer each time that nothing has left it.
 const MIN_ROOM_PAUSE: Duration = Duration::from_micros(250);
 const MAX_ROOM_PAUSE: Duration = Duration::from_millis(8);
