@@ -33,6 +33,8 @@ struct Stream {
     node: String,
     link: String,
     group: String,
+    /// Every frame has to arrive: not realtime.
+    keeps_frames: bool,
 }
 
 impl Stream {
@@ -136,7 +138,7 @@ async fn remove(context: &Context, stream: Stream, heir: Option<String>) -> bool
                 dropped,
                 "the stream of a link that is gone was removed"
             );
-            if dropped > 0 {
+            if dropped > 0 && stream.keeps_frames {
                 let message = format!(
                     "{dropped} frames of link {} from {} were in the broker when the link was removed, and were removed with it",
                     stream.link, stream.instance
@@ -165,7 +167,11 @@ async fn remove(context: &Context, stream: Stream, heir: Option<String>) -> bool
 }
 
 /// The stream that takes over: of the same instance under another name, else of the first replica.
+/// Old realtime frames are of no use to anybody.
 fn heir(stream: &Stream, wanted: &Streams) -> Option<String> {
+    if !stream.keeps_frames {
+        return None;
+    }
     let able = || wanted.values().filter(|other| other.succeeds(stream));
     let same = able().find(|other| other.instance == stream.instance);
     let heir = same.or_else(|| able().min_by_key(|other| &other.instance));
@@ -189,6 +195,7 @@ fn wanted(assignment: &Assignment, device: &str, own: &Broker) -> Streams {
                 node: instance.node.clone(),
                 link: group.link.clone(),
                 group: group.group.clone(),
+                keeps_frames: group.qos.keeps_frames(),
             };
             streams.insert(stream.name(), stream);
         }
@@ -232,6 +239,7 @@ mod tests {
             node: "a".to_owned(),
             link: "a->b".to_owned(),
             group: "b".to_owned(),
+            keeps_frames: true,
         }
     }
 
@@ -255,5 +263,10 @@ mod tests {
         let mut other = stream("s.a.0", "d");
         other.link = "a->c".to_owned();
         assert_eq!(heir(&other, &wanted), None);
+        let realtime = Stream {
+            keeps_frames: false,
+            ..gone
+        };
+        assert_eq!(heir(&realtime, &wanted), None);
     }
 }

@@ -227,8 +227,10 @@ impl Subscriber {
                 break;
             };
             size += received.frame.encoded_len();
-            // The credit goes with those of the frames after it.
-            self.peers[input].set_aside(&mut receipt);
+            // The credit goes with those of the frames after it. What a balanced link has given can't
+            // be skipped: it gets one back with the acknowledgement only.
+            let more = self.peers[input].is_lossless();
+            self.peers[input].set_aside(&mut receipt, more);
             batch.push((received, Held { input, receipt }));
             if batch.len() >= frames || size >= bytes {
                 break;

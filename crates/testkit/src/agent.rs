@@ -22,6 +22,8 @@ pub struct AgentOptions {
     pub data: Option<PathBuf>,
     /// More arguments.
     pub args: Vec<String>,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
 }
 
 /// A started agent.
@@ -98,5 +100,6 @@ fn spawn(home: &Path, server: &str, options: &AgentOptions) -> Result<Process> {
         command.args(["--label", label]);
     }
     command.args(&options.args);
+    command.envs(options.env.iter().cloned());
     Process::start(&mut command, &home.join(format!("agent-{name}.log")))
 }

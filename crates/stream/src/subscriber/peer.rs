@@ -167,6 +167,11 @@ impl Peer {
         self.qos.keeps_frames()
     }
 
+    /// Whether nothing may be skipped, so that any number of frames may be on the way.
+    pub(super) fn is_lossless(&self) -> bool {
+        self.qos.is_lossless()
+    }
+
     /// Whether a frame is too old for this link by now.
     pub(super) fn is_expired(&self, arrival: &Arrival) -> bool {
         !self.keeps_frames() && is_expired(&arrival.data.frame, &self.qos, arrival.age())
@@ -429,20 +434,20 @@ impl Peer {
     /// Puts a frame aside that the loop will finish later. A durable one stays unacknowledged; a
     /// realtime one counts as delivered.
     pub(super) fn hold(&mut self, receipt: &mut Receipt) {
-        self.set_aside(receipt);
+        self.set_aside(receipt, true);
         if self.keeps_frames() {
             self.send_due();
         }
     }
 
-    /// The same, without telling the producer yet.
-    pub(super) fn set_aside(&mut self, receipt: &mut Receipt) {
+    /// The same, without telling the producer yet; `more`: and with a credit for another frame.
+    pub(super) fn set_aside(&mut self, receipt: &mut Receipt, more: bool) {
         if !self.keeps_frames() {
             self.finish(receipt, true);
             return;
         }
         self.held.insert(receipt.id);
-        receipt.credited = self.held.len() <= MAX_HELD;
+        receipt.credited = more && self.held.len() <= MAX_HELD;
         if receipt.credited
             && receipt.connection == self.connection
             && let State::Up { conn, .. } = &mut self.state
