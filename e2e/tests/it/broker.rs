@@ -99,7 +99,7 @@ spec:
 /// The device's own redis-server, with its socket.
 fn own_server(fleet: &Fleet) -> Option<(u32, String)> {
     let processes = mentioning(fleet.home()).into_iter();
-    let mut servers = processes.filter(|(_, command)| command.starts_with("redis-server "));
+    let mut servers = processes.filter(|(_, command)| command.contains("redis-server unixsocket:"));
     let (pid, command) = servers.next()?;
     let socket = command.split("unixsocket:").nth(1)?.trim().to_owned();
     Some((pid, socket))
