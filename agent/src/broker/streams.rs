@@ -68,10 +68,7 @@ pub(super) async fn run(mut context: Context, token: CancellationToken) {
 
 /// Removes what is gone. How long to wait before the rest is tried.
 async fn round(context: &Context, file: &Path, known: &mut Streams) -> Option<Duration> {
-    let assignment = context.assignment();
-    if context.ledger.current().is_none() {
-        return None;
-    }
+    let assignment = context.ledger.current()?.assignment.clone();
     let own = context.shared.broker.address();
     let device = context.shared.device.borrow().clone();
     let wanted = wanted(&assignment, &device, &own);

@@ -86,6 +86,7 @@ impl World {
                 qos: qos.clone(),
                 from_port: "out".to_owned(),
                 from: vec![format!("s.{from}.0")],
+                from_devices: Default::default(),
             });
             config.input_sockets.push(InputSocket {
                 port: port.to_owned(),
@@ -125,6 +126,7 @@ impl World {
             group: node.to_owned(),
             qos: qos.clone(),
             from: format!("s.{from}.0"),
+            device: String::new(),
             path: self.path(&format!("{from}.out")),
         });
         let groups = to.map(|to| OutputGroup {
