@@ -56,6 +56,11 @@ impl OwnBroker {
         Broker::at(format!("unix://{}", self.socket.display()))
     }
 
+    /// Whether it answers now.
+    pub fn is_running(&self) -> bool {
+        *self.state.borrow() == State::Running
+    }
+
     /// Waits a moment until it answers. The error says what a person can do.
     pub async fn ready(&self) -> Result<Broker, String> {
         self.ready_within(READY_WAIT).await

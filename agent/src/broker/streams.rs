@@ -15,7 +15,7 @@ use crate::{
     files,
 };
 
-/// Streams that are remembered; the oldest names give way.
+/// Streams that are remembered; more than all links of a device. Those beyond stay in their broker.
 const MAX_STREAMS: usize = 4096;
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// Pause after a broker could not be reached.
@@ -76,8 +76,8 @@ async fn round(context: &Context, file: &Path, known: &mut Streams) -> Option<Du
     for (name, stream) in &wanted {
         known.insert(name.clone(), stream.clone());
     }
-    // They went with the whole broker.
-    let has_own = super::memory(&assignment).is_some();
+    // Those of the device's own broker went with it.
+    let has_own = super::memory(&assignment).is_some() || context.shared.broker.is_running();
     known.retain(|name, stream| wanted.contains_key(name) || has_own || stream.broker != own);
     while known.len() > MAX_STREAMS {
         known.pop_first();

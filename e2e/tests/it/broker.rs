@@ -4,6 +4,7 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use edgeflow_proto::v1::Event;
 use edgeflow_testkit::{AgentOptions, Fleet, Redis, alive, kill, mentioning, until};
 
 use crate::apply::{instance_stats, pids};
@@ -210,6 +211,14 @@ fn frames_in_the_devices_own_broker_outlive_the_agent_and_their_producer() -> Re
     ensure!(first(&socket)? == oldest, "not the same frames");
     let dump = fleet.agent()?.data().join("broker/frames.rdb");
     ensure!(!dump.exists(), "old frames could come back after a crash");
+
+    // A link that no longer goes there takes them along, and says so.
+    fleet.apply(&via_broker("{run: [sleep, '600']}", ", on_full: block"))?;
+    until("word of the frames that go with the link", || {
+        let events = fleet.api.events("demo")?;
+        let told = |event: &&Event| event.message.contains("16 frames of link motion->log");
+        Ok(events.iter().find(told).map(|_| ()))
+    })?;
     fleet.finish()
 }
 
