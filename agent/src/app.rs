@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    broker::{self, OwnBroker},
     conditions::Conditions,
     config::{Config, DEFAULT_SERVER},
     events::{Event, Events, Severity},
@@ -62,6 +63,7 @@ struct Parts {
     metrics: AgentMetrics,
     applied: watch::Sender<Applied>,
     load: watch::Sender<Load>,
+    broker_state: watch::Sender<broker::State>,
 }
 
 fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
@@ -84,12 +86,14 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
     let (applied, applied_watch) = watch::channel(Applied::default());
     let (load, load_watch) = watch::channel(Load::default());
     let device = watch::Sender::new(identity.name().to_owned());
+    let (own_broker, broker_state) = OwnBroker::new(paths.broker_socket());
     let shared = Arc::new(Shared {
         paths: paths.clone(),
         device: device.subscribe(),
         assets: config.assets.clone(),
         nodes_bin: config.nodes_bin.clone(),
         board: Arc::clone(&board),
+        broker: own_broker,
         logs: logs.clone(),
         events: Arc::clone(&events),
         conditions: Arc::clone(&conditions),
@@ -132,6 +136,7 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
         metrics,
         applied,
         load,
+        broker_state,
     })
 }
 
@@ -162,6 +167,7 @@ fn start(
         metrics,
         applied,
         load,
+        broker_state,
     } = parts;
     let pages = http::Pages {
         metrics,
@@ -181,6 +187,12 @@ fn start(
     );
     let stop_nodes = config.stop_nodes_on_exit;
     let token = tasks.token().clone();
+    let broker = broker::Context {
+        ledger: Arc::clone(&context.ledger),
+        applied: context.applied.clone(),
+        shared: Arc::clone(&shared),
+    };
+    let broker = tokio::spawn(broker::run(broker, broker_state, token.clone()));
     let supervisor = Supervisor::new(shared);
     let ledger = Arc::clone(&context.ledger);
     let wake = Arc::clone(&context.wake);
@@ -192,7 +204,12 @@ fn start(
     });
     async move {
         match reconciler.await {
-            Ok(supervisor) if stop_nodes => supervisor.stop_all(EXIT_GRACE).await,
+            Ok(supervisor) if stop_nodes => {
+                supervisor.stop_all(EXIT_GRACE).await;
+                if let Ok(server) = broker.await {
+                    server.stop().await;
+                }
+            }
             Ok(_) => tracing::info!("nodes run on; the next agent takes them over"),
             Err(error) => tracing::error!(%error, "the reconciler failed"),
         }

@@ -10,6 +10,8 @@ use crate::clock::unix_ms;
 pub const DISK: &str = "DiskFull";
 /// The control plane sent an assignment that this device does not accept.
 pub const ASSIGNMENT: &str = "AssignmentRefused";
+/// The device's own broker does not run although a link goes through it.
+pub const BROKER: &str = "BrokerDown";
 /// The certificate could not be renewed and runs out.
 pub const CERTIFICATE: &str = "CertificateRenewalFailed";
 

@@ -39,6 +39,8 @@ pub struct Facts {
     pub boot_id: String,
     /// Where other devices find the agent; filled in by who knows its configuration.
     pub link_addresses: Vec<String>,
+    /// Version of redis-server, if it can be the device's own broker; else empty.
+    pub redis: String,
 }
 
 /// Looks at the machine.
@@ -57,6 +59,7 @@ pub fn facts() -> Facts {
         accelerators: accelerators(Path::new("/")),
         boot_id: boot_id(),
         link_addresses: Vec::new(),
+        redis: crate::broker::program::usable_version(),
     }
 }
 

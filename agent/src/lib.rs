@@ -5,6 +5,7 @@
 //! Every tonic and generated type ends in [`session`].
 
 pub mod app;
+pub mod broker;
 pub mod clock;
 pub mod conditions;
 pub mod config;

@@ -84,6 +84,21 @@ impl Paths {
         self.data.join("logs")
     }
 
+    /// The folder of the device's own broker.
+    pub fn broker(&self) -> PathBuf {
+        self.data.join("broker")
+    }
+
+    /// The list of streams that links of this device have in brokers.
+    pub fn streams(&self) -> PathBuf {
+        self.data.join("broker-streams.json")
+    }
+
+    /// The socket of the device's own broker. One that is too long is the server's to complain of.
+    pub fn broker_socket(&self) -> PathBuf {
+        self.run.join(format!("{}.redis", self.short("broker")))
+    }
+
     /// The node's own folder.
     pub fn state(&self, instance: &str) -> PathBuf {
         self.data.join("state").join(instance)

@@ -9,7 +9,7 @@ mod instance;
 mod launch;
 mod params;
 mod policy;
-mod process;
+pub(crate) mod process;
 mod records;
 mod takeover;
 
@@ -30,7 +30,8 @@ use tokio::{
 };
 
 use crate::{
-    conditions::Conditions, events::Events, logs::Logs, paths::Paths, reconcile::Observed,
+    broker::OwnBroker, conditions::Conditions, events::Events, logs::Logs, paths::Paths,
+    reconcile::Observed,
 };
 
 pub use board::{Board, InstanceView, Phase};
@@ -50,6 +51,8 @@ pub struct Shared {
     pub nodes_bin: PathBuf,
     /// What became of the instances.
     pub board: Arc<Board>,
+    /// The device's own broker.
+    pub broker: OwnBroker,
     /// Captured output.
     pub logs: Logs,
     /// Where exits are told.

@@ -88,10 +88,7 @@ impl Setup {
 
     /// Frames a second over the link, and how many different ones arrived.
     fn link(mut self, bytes: usize, frames: u32, kills: u32) -> Result<(f64, u32)> {
-        let broker = Broker {
-            redis: self.redis.address(),
-            password_file: None,
-        };
+        let broker = Broker::at(self.redis.address());
         let publisher = self.publisher()?;
         let sink = self.sink(&broker)?;
         let consumer = consumer(&broker, frames)?;

@@ -41,6 +41,7 @@ pub(super) fn facts(facts: Facts) -> v1::DeviceFacts {
             .collect(),
         boot_id: facts.boot_id,
         link_addresses: facts.link_addresses,
+        redis: facts.redis,
     }
 }
 

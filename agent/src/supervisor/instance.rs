@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeflow_spec::{assignment::Instance, params::MAX_PARAMETERS};
+use edgeflow_spec::{assignment::Instance, broker::Broker, params::MAX_PARAMETERS};
 use rustix::process::Signal;
 use tokio::{process::Child, sync::watch, task::JoinHandle};
 
@@ -147,7 +147,11 @@ impl Life {
         self.tried = desired.params_hash();
         self.instance = self.known.start_with(&desired);
         let has = self.instance.params_hash();
-        let launched = match launch::launch(&self.shared, &self.instance) {
+        let own_broker = match self.own_broker().await {
+            Ok(broker) => broker,
+            Err(reason) => return Outcome::CanNotStart(reason),
+        };
+        let launched = match launch::launch(&self.shared, &self.instance, own_broker) {
             Ok(launched) => launched,
             Err(error) => return Outcome::CanNotStart(error.to_string()),
         };
@@ -200,6 +204,14 @@ impl Life {
             return Outcome::Stopped;
         }
         Outcome::Exited(exit, uptime)
+    }
+
+    /// The device's own broker, if a link goes through it.
+    async fn own_broker(&self) -> Result<Option<Broker>, String> {
+        if !self.instance.needs_own_broker() {
+            return Ok(None);
+        }
+        self.shared.broker.ready().await.map(Some)
     }
 
     fn keeper(&self, socket: &std::path::Path, has: String) -> Keeper {

@@ -12,6 +12,7 @@ use std::{
 
 use edgeflow_spec::{
     assignment::{Instance, Program},
+    broker::Broker,
     instance_config::{INSTANCE_ENV, InputSocket, InstanceConfig, OutputSocket},
 };
 use thiserror::Error;
@@ -74,8 +75,15 @@ pub(super) struct Launched {
 }
 
 /// Starts the process of an instance in a group of its own.
-pub(super) fn launch(shared: &Shared, instance: &Instance) -> Result<Launched, LaunchError> {
-    let config = instance_config(shared, instance)?;
+pub(super) fn launch(
+    shared: &Shared,
+    instance: &Instance,
+    own_broker: Option<Broker>,
+) -> Result<Launched, LaunchError> {
+    let config = InstanceConfig {
+        own_broker,
+        ..instance_config(shared, instance)?
+    };
     let environment = environment(instance, &shared.paths.instance_config(&instance.id));
     let (program, arguments) = command_line(shared, instance, &environment)?;
     prepare(shared, &config)?;
@@ -149,6 +157,7 @@ fn instance_config(shared: &Shared, instance: &Instance) -> Result<InstanceConfi
         control_socket: paths.control_socket(&instance.id)?,
         output_sockets,
         input_sockets,
+        own_broker: None,
         state_dir: paths.state(&instance.id),
         asset_dirs: shared.assets.clone(),
     })

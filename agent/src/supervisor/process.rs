@@ -13,15 +13,15 @@ const MAX_STAT_BYTES: u64 = 4096;
 
 /// The facts of `/proc/PID/stat` that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
-    pub(super) zombie: bool,
-    pub(super) group: u32,
+pub(crate) struct Stat {
+    pub(crate) zombie: bool,
+    pub(crate) group: u32,
     /// Clock ticks between boot and start: with the id it names one process of this boot.
-    pub(super) start_ticks: u64,
+    pub(crate) start_ticks: u64,
 }
 
 /// `None` when there is no such process.
-pub(super) fn stat(pid: u32) -> Option<Stat> {
+pub(crate) fn stat(pid: u32) -> Option<Stat> {
     let path = format!("/proc/{pid}/stat");
     let bytes = crate::files::read_bounded(path.as_ref(), MAX_STAT_BYTES).ok()?;
     parse_stat(&String::from_utf8_lossy(&bytes))
@@ -41,7 +41,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
 }
 
 /// Ids of all processes.
-pub(super) fn all() -> Vec<u32> {
+pub(crate) fn all() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -53,7 +53,7 @@ pub(super) fn all() -> Vec<u32> {
 
 /// Sends a signal to a process group; one that is gone is fine. Never to our own group, nor to
 /// "every process".
-pub(super) fn signal_group(group: u32, signal: Signal) {
+pub(crate) fn signal_group(group: u32, signal: Signal) {
     let Some(pid) = i32::try_from(group).ok().and_then(Pid::from_raw) else {
         return;
     };
@@ -68,7 +68,7 @@ pub(super) fn signal_group(group: u32, signal: Signal) {
 }
 
 /// Whether a process of the group lives; those that only wait to be reaped do not count.
-pub(super) fn group_lives(group: u32) -> bool {
+pub(crate) fn group_lives(group: u32) -> bool {
     all()
         .into_iter()
         .filter_map(stat)
@@ -76,7 +76,7 @@ pub(super) fn group_lives(group: u32) -> bool {
 }
 
 /// Waits until the group is gone. `false` when `limit` passes first.
-pub(super) async fn group_gone(group: u32, limit: Duration) -> bool {
+pub(crate) async fn group_gone(group: u32, limit: Duration) -> bool {
     let start = Instant::now();
     while group_lives(group) {
         if start.elapsed() >= limit {

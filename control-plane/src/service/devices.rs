@@ -216,6 +216,7 @@ pub(super) fn check_facts(facts: &v1::DeviceFacts) -> Result<(), ServiceError> {
         &facts.model,
         &facts.agent_version,
         &facts.boot_id,
+        &facts.redis,
     ];
     let cameras = facts
         .cameras

@@ -22,6 +22,7 @@ pub(super) struct Planned {
     pub(super) missing_labels: Vec<String>,
     /// Nodes that no device fits, with the reason.
     pub(super) homeless: Vec<(String, String)>,
+    pub(super) missing_brokers: Vec<String>,
 }
 
 /// Compares the world with the one to come, as far as `name` is concerned.
@@ -72,6 +73,7 @@ pub(super) fn plan(fleet: &Fleet, before: &World, after: &World, name: &str) -> 
         homeless: here
             .map(|places| places.homeless.clone())
             .unwrap_or_default(),
+        missing_brokers: missing_brokers(after, name),
     }
 }
 
@@ -127,6 +129,29 @@ fn device_plans(
     }
     devices.sort_by(|left, right| left.device_name.cmp(&right.device_name));
     (devices, missing_labels.into_iter().collect())
+}
+
+/// Devices that a link needs a broker of and that have none, as far as they said.
+fn missing_brokers(world: &World, name: &str) -> Vec<String> {
+    let Some(system) = world.systems.get(name) else {
+        return Vec::new();
+    };
+    let spec = &system.spec;
+    let link = spec.links.iter().find(|link| link.qos.via_broker);
+    let Some(link) = link.filter(|_| spec.broker.is_none()) else {
+        return Vec::new();
+    };
+    let devices = world.devices_of(name);
+    let devices = devices.iter().filter_map(|id| world.devices.get(id));
+    let without = devices.filter(|device| device.row.facts.redis.is_empty());
+    let names = without.map(|device| {
+        format!(
+            "device {} has no redis-server that serves, which link {} goes through; its nodes wait for one",
+            device.row.name,
+            link.id()
+        )
+    });
+    names.collect()
 }
 
 /// What a running instance declared live.

@@ -191,6 +191,7 @@ impl Service {
         let planned = plan::plan(&self.fleet, &before, &after, &name);
         problems.extend(planned.missing_labels.into_iter().map(label_warning));
         problems.extend(planned.homeless.into_iter().map(homeless_warning));
+        problems.extend(planned.missing_brokers.into_iter().map(broker_warning));
         if let Some(mutation) = mutation {
             mutation.store_system(&state, &cause).await?;
         }
@@ -457,6 +458,17 @@ fn label_warning(message: String) -> v1::Problem {
         severity: "warning".to_owned(),
         message,
         hint: "set it with `edgeflow label`".to_owned(),
+        length: 1,
+        ..v1::Problem::default()
+    }
+}
+
+fn broker_warning(message: String) -> v1::Problem {
+    v1::Problem {
+        code: "missing-broker".to_owned(),
+        severity: "warning".to_owned(),
+        message,
+        hint: format!("{} there", edgeflow_spec::broker::INSTALL_HINT),
         length: 1,
         ..v1::Problem::default()
     }

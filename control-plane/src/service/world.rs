@@ -248,6 +248,7 @@ fn place(row: &DeviceRow) -> DevicePlace {
             .iter()
             .map(|accelerator| accelerator.kind.clone())
             .collect(),
+        redis: facts.redis.clone(),
     };
     // Facts win over labels of the same name.
     labels.extend(measured.labels());

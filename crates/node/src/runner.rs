@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use edgeflow_proto::v1::NodeState;
 use edgeflow_spec::instance_config::{INSTANCE_ENV, InstanceConfig};
-use edgeflow_stream::{Codec, Frame, Held, Kind, Received, Subscriber, broker};
+use edgeflow_stream::{Codec, Frame, Held, Kind, Received, Subscriber};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -156,9 +156,8 @@ impl Session {
             waker.wake();
             interrupts.iter().for_each(|handle| handle.interrupt());
         });
-        let carrier = config.instance.broker.as_ref().map(|_| broker::TRANSPORT);
         let chain = Chain::new(&handles, &links.subscriber.waker());
-        status.watch_links(handles, links.subscriber.stats(), carrier);
+        status.watch_links(handles, links.subscriber.stats(), links::carried(&config));
         let outputs = Outputs::new(
             links.sink.ports(),
             Box::new(links.sink),

@@ -219,6 +219,7 @@ fn config(setup: &Setup) -> InstanceConfig {
         control_socket: PathBuf::new(),
         output_sockets: Vec::new(),
         input_sockets: Vec::new(),
+        own_broker: None,
         state_dir: setup.state_dir.clone(),
         asset_dirs: setup.asset_dirs.clone(),
     }

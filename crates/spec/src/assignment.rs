@@ -206,11 +206,20 @@ impl Instance {
                 .for_each(|group| group.devices.clear());
         }
         for output in copy.outputs.iter_mut().filter(|_| self.broker.is_none()) {
-            output.groups.retain(|group| group.qos.keeps_frames());
+            let stays = |group: &OutputGroup| group.qos.keeps_frames() || group.qos.via_broker;
+            output.groups.retain(stays);
         }
         hex(&Sha256::digest(
             serde_json::to_vec(&copy).unwrap_or_default(),
         ))
+    }
+
+    /// Whether one of its links goes through the device's own broker.
+    pub fn needs_own_broker(&self) -> bool {
+        let inputs = self.inputs.iter().map(|input| &input.qos);
+        let groups = self.outputs.iter().flat_map(|output| &output.groups);
+        let mut links = inputs.chain(groups.map(|group| &group.qos));
+        self.broker.is_none() && links.any(|qos| qos.via_broker)
     }
 
     /// The parameters that the node has to work with: what was set since wins.

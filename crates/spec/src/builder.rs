@@ -412,6 +412,11 @@ impl LinkChain<'_> {
         self.change(|qos| qos.max_deliveries = deliveries)
     }
 
+    /// Sends the last link through a broker: the system's, or the device's own. After `qos`.
+    pub fn via_broker(self) -> Self {
+        self.change(|qos| qos.via_broker = true)
+    }
+
     fn change(self, change: impl FnOnce(&mut LinkQos)) -> Self {
         if self.has_link
             && let Some(link) = self.links.last_mut()

@@ -96,6 +96,7 @@ pub(crate) fn decode(tree: &Node, source: &Source<'_>) -> Decoded {
         source,
         marks: Marks::default(),
         problems: Vec::new(),
+        no_broker: false,
     };
     let system = decoder.document(tree);
     Decoded {
@@ -109,6 +110,8 @@ struct Decoder<'a> {
     source: &'a Source<'a>,
     marks: Marks,
     problems: Vec<Problem>,
+    /// `broker: none`.
+    no_broker: bool,
 }
 
 impl Decoder<'_> {

@@ -24,6 +24,9 @@ pub const FACT_CAMERA: &str = "edgeflow.dev/camera";
 /// Kind of the first accelerator; absent if there is none.
 pub const FACT_ACCELERATOR: &str = "edgeflow.dev/accelerator";
 
+/// Version of the installed redis-server, if it can serve as the device's own broker: `7.0`.
+pub const FACT_REDIS: &str = "edgeflow.dev/redis";
+
 /// What a plan has to know about a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DevicePlace {
@@ -52,6 +55,8 @@ pub struct Facts {
     pub cameras: usize,
     /// Kinds of accelerators: `gpu`, `npu`, `tpu`.
     pub accelerators: Vec<String>,
+    /// Version of redis-server; empty if there is none that serves.
+    pub redis: String,
 }
 
 impl DevicePlace {
@@ -89,6 +94,7 @@ impl Facts {
                 FACT_ACCELERATOR,
                 self.accelerators.first().and_then(|kind| text(kind)),
             ),
+            (FACT_REDIS, text(&self.redis)),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value?)))

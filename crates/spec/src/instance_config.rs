@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{assignment::Instance, qos::LinkQos};
+use crate::{assignment::Instance, broker::Broker, qos::LinkQos};
 
 /// Environment variable with the path of the instance file.
 pub const INSTANCE_ENV: &str = "EDGEFLOW_INSTANCE";
@@ -25,8 +25,19 @@ pub struct InstanceConfig {
     pub input_sockets: Vec<InputSocket>,
     /// A folder of the node's own; kept across restarts.
     pub state_dir: PathBuf,
+    /// Where the device's own broker is; for an instance with links that go through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_broker: Option<Broker>,
     /// Read-only search path for models and clips that are named without a folder.
     pub asset_dirs: Vec<PathBuf>,
+}
+
+impl InstanceConfig {
+    /// The broker that a link goes through, if any.
+    pub fn broker(&self, qos: &LinkQos) -> Option<&Broker> {
+        let own = self.own_broker.as_ref().filter(|_| qos.via_broker);
+        self.instance.broker.as_ref().or(own)
+    }
 }
 
 /// The listening socket of an output port.

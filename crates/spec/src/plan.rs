@@ -116,6 +116,12 @@ pub fn transport(system: &System, link: &Link, spots: Option<&Spots>) -> Transpo
             reason: "`broker` names a server",
         };
     }
+    if link.qos.via_broker {
+        return Transport {
+            name: "redis",
+            reason: "`via=broker`: the device's own redis-server",
+        };
+    }
     let devices = |node: &str| -> BTreeSet<&str> {
         let spots = spots.into_iter().flatten();
         let of = |id: &str| id.split('.').nth(1) == Some(node);

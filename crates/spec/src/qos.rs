@@ -43,6 +43,9 @@ pub struct LinkQos {
     /// that the disk has no room for are counted as lost instead.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub live_source: bool,
+    /// The link goes through a broker: the system's, or the device's own where the system names none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub via_broker: bool,
 }
 
 /// The policy of a link.
@@ -159,6 +162,7 @@ impl LinkQos {
             spill_bytes: DEFAULT_SPILL_BYTES,
             max_deliveries: DEFAULT_MAX_DELIVERIES,
             live_source: false,
+            via_broker: false,
         }
     }
 

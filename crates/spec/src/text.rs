@@ -60,7 +60,8 @@ struct SpecText {
     #[serde(skip_serializing_if = "is_copies")]
     #[schemars(with = "Option<PlacementText>")]
     placement: Placement,
-    /// What carries the links between nodes: `auto` and `none` are the device's own means.
+    /// What carries the links between nodes. `auto`: the device's own means, and its own broker for
+    /// links with `via=broker`. `none`: no such links.
     #[serde(skip_serializing_if = "Option::is_none")]
     broker: Option<BrokerText>,
     /// The steps of the pipeline by name.
@@ -220,6 +221,15 @@ struct LinkFields {
     ordered: Option<bool>,
     /// How long a frame waits for those before it: `500ms`.
     order_timeout: Option<String>,
+    /// What carries it: `broker`, the one of the system, or of the device where the system names none.
+    via: Option<ViaText>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(dead_code, reason = "only in the schema")]
+enum ViaText {
+    Broker,
 }
 
 fn is_one(replicas: &u32) -> bool {
@@ -343,6 +353,9 @@ pub(crate) fn qos_options(qos: &LinkQos) -> Vec<String> {
     }
     if qos.max_deliveries != defaults.max_deliveries {
         options.push(format!("max_deliveries={}", qos.max_deliveries));
+    }
+    if qos.via_broker {
+        options.push("via=broker".to_owned());
     }
     match qos.order_timeout_ms {
         None => {}

@@ -6,18 +6,22 @@
 //! windows, redelivery and counting are the same code as on every other link.
 //!
 //! One stream a link and producing instance. A durable entry is deleted with its acknowledgement,
-//! never trimmed before it; a realtime stream keeps its last entries only.
+//! never trimmed before it; a realtime stream keeps its last entries only. [`admin`] is for whoever
+//! owns a broker or what is in it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use edgeflow_spec::broker::Broker;
-use redis::{Client, Connection, ConnectionInfo, IntoConnectionInfo, RedisError};
+use redis::{Client, Connection, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates};
 
+pub mod admin;
+mod batch;
 mod entry;
 pub mod sink;
 pub mod source;
+mod stream;
 
 pub use sink::{Sink, SinkConfig};
 pub use source::RedisDial;
@@ -27,8 +31,8 @@ pub const TRANSPORT: &str = "redis";
 
 /// Time to connect and log in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time for an answer. The client waits so long for every single one of a pipeline, of which we send
-/// seven at most; a node that stops must not wait much longer than its grace for all of them.
+/// Time for an answer, and for every single one where the client sends several commands, which are
+/// four at most: a node that stops must not wait much longer than its grace.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time for the answer of a reader, beyond what its read may wait.
 const READER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,6 +40,8 @@ const READER_TIMEOUT: Duration = Duration::from_secs(2);
 const BLOCK: Duration = Duration::from_millis(250);
 /// Longest password.
 const MAX_PASSWORD_LEN: usize = 4096;
+/// Largest file of certificates.
+const MAX_CA_LEN: usize = 256 * 1024;
 
 /// Why the broker can't be used now.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +52,15 @@ pub enum BrokerError {
     /// The password can't be read.
     #[error("the broker's password can't be read from {path}")]
     Password {
+        /// The file that system.yaml names.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The certificates can't be read.
+    #[error("the certificates that the broker's is checked with can't be read from {path}")]
+    Certificates {
         /// The file that system.yaml names.
         path: PathBuf,
         /// The cause.
@@ -79,12 +94,19 @@ fn state_key(key: &str) -> String {
 
 fn connect(broker: &Broker, answer: Duration) -> Result<Connection, BrokerError> {
     let info = connection_info(broker)?;
+    if broker.is_tls() {
+        choose_crypto();
+    }
     let address = info.addr().to_string();
     let failed = |source| BrokerError::Connect {
         address: address.clone(),
         source,
     };
-    let client = Client::open(info).map_err(failed)?;
+    let client = match &broker.ca_file {
+        Some(path) => Client::build_with_tls(info, certificates(path)?),
+        None => Client::open(info),
+    };
+    let client = client.map_err(failed)?;
     let connection = client
         .get_connection_with_timeout(CONNECT_TIMEOUT)
         .map_err(failed)?;
@@ -93,12 +115,33 @@ fn connect(broker: &Broker, answer: Duration) -> Result<Connection, BrokerError>
     Ok(connection)
 }
 
+/// Those that the server's own is checked with, in place of the system's.
+fn certificates(path: &Path) -> Result<TlsCertificates, BrokerError> {
+    let pem = read_file(path, MAX_CA_LEN).map_err(|source| BrokerError::Certificates {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(TlsCertificates {
+        client_tls: None,
+        root_cert: Some(pem.into_bytes()),
+    })
+}
+
+/// TLS is that of the other connections of this project, whatever else is linked in.
+fn choose_crypto() {
+    // An error says that the process has chosen before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 fn connection_info(broker: &Broker) -> Result<ConnectionInfo, BrokerError> {
     let info = broker
         .redis
         .as_str()
         .into_connection_info()
         .map_err(BrokerError::Address)?;
+    // One command less that a user of the broker has to be allowed.
+    let settings = info.redis_settings().clone().set_skip_set_lib_name();
+    let info = info.set_redis_settings(settings);
     let Some(path) = &broker.password_file else {
         return Ok(info);
     };
@@ -110,20 +153,24 @@ fn connection_info(broker: &Broker) -> Result<ConnectionInfo, BrokerError> {
     Ok(info.set_redis_settings(settings))
 }
 
-fn read_password(path: &std::path::Path) -> std::io::Result<String> {
-    use std::io::{Error, ErrorKind, Read};
-    let mut text = String::new();
-    fs::File::open(path)?
-        .take(MAX_PASSWORD_LEN as u64)
-        .read_to_string(&mut text)?;
+fn read_password(path: &Path) -> std::io::Result<String> {
+    let text = read_file(path, MAX_PASSWORD_LEN)?;
     let password = text.lines().next().unwrap_or_default();
     if password.is_empty() {
-        return Err(Error::new(
-            ErrorKind::InvalidData,
-            "its first line is empty",
-        ));
+        let empty = "its first line is empty";
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, empty));
     }
     Ok(password.to_owned())
+}
+
+/// The first `limit` bytes of a file of text.
+fn read_file(path: &Path, limit: usize) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    fs::File::open(path)?
+        .take(limit as u64)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// An error with its causes on one line.
@@ -149,6 +196,7 @@ mod tests {
         let broker = Broker {
             redis: "redis://cam@127.0.0.1:1/3".to_owned(),
             password_file: Some(path.clone()),
+            ca_file: None,
         };
         let info = connection_info(&broker).unwrap();
         assert_eq!(info.redis_settings().password(), Some("secret"));

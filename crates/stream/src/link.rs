@@ -10,8 +10,8 @@ pub mod message;
 
 pub use decoder::{DecodeError, Decoder, Role};
 pub use message::{
-    Accept, Credit, Data, Gap, Hello, Message, Reject, RejectCode, Shared, SlotRef, encode,
-    encode_data_prefix, encode_shared_prefix,
+    Accept, Credit, DATA_PREFIX_LEN, Data, Gap, Hello, Message, Reject, RejectCode, Shared,
+    SlotRef, encode, encode_data_prefix, encode_shared_prefix,
 };
 
 /// Oldest protocol spoken by this build.

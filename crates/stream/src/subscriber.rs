@@ -18,6 +18,7 @@ use crate::stats::{DropReason, InputStats};
 use crate::transport::Dial;
 use crate::wake::Waker;
 
+mod age;
 mod clock_offset;
 mod conn;
 mod counters;
@@ -216,6 +217,45 @@ impl Subscriber {
         }
     }
 
+    /// The next frames: waits for one like [`Self::recv`], and takes what else is there, up to
+    /// `frames` and `bytes`. All are [put aside](Self::hold). For one kept link; with others the
+    /// order among inputs is whatever comes.
+    pub fn recv_batch(
+        &mut self,
+        timeout: Duration,
+        frames: usize,
+        bytes: usize,
+    ) -> io::Result<Vec<(Received, Held)>> {
+        let mut batch = Vec::new();
+        let mut size = 0;
+        let mut next = self.recv(timeout)?;
+        while let Some(received) = next.take() {
+            let Some((input, mut receipt)) = self.in_loop.take() else {
+                break;
+            };
+            size += received.frame.encoded_len();
+            // The credit goes with those of the frames after it. What a balanced link has given can't
+            // be skipped: it gets one back with the acknowledgement only.
+            let more = self.peers[input].is_lossless();
+            self.peers[input].set_aside(&mut receipt, more);
+            batch.push((received, Held { input, receipt }));
+            if batch.len() >= frames || size >= bytes {
+                break;
+            }
+            next = self.take_ready();
+            if next.is_none() {
+                self.maintain();
+                if self.poll(Instant::now())? {
+                    break;
+                }
+                next = self.take_ready();
+            }
+        }
+        // What comes meanwhile is there for the next call.
+        self.maintain();
+        Ok(batch)
+    }
+
     /// Acknowledges the frame that was received last, without asking for another one.
     pub fn ack(&mut self) {
         self.finish(false);
@@ -247,6 +287,16 @@ impl Subscriber {
         if self.peers[held.input].keeps_frames() {
             self.peers[held.input].finish(&held.receipt, false);
         }
+    }
+
+    /// Finishes several, with one message to each producer.
+    pub fn release_all(&mut self, held: impl IntoIterator<Item = Held>) {
+        for held in held {
+            if self.peers[held.input].keeps_frames() {
+                self.peers[held.input].settle(&held.receipt);
+            }
+        }
+        self.peers.iter_mut().for_each(Peer::send_due);
     }
 
     /// Counts a frame of an input as one that was of no use to the loop.

@@ -24,6 +24,8 @@ pub struct AgentOptions {
     pub link_ip: Option<String>,
     /// More arguments.
     pub args: Vec<String>,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
 }
 
 /// A started agent.
@@ -115,5 +117,6 @@ fn spawn(home: &Path, server: &str, options: &AgentOptions, link_address: &str) 
         command.args(["--label", label]);
     }
     command.args(&options.args);
+    command.envs(options.env.iter().cloned());
     Process::start(&mut command, &home.join(format!("agent-{name}.log")))
 }

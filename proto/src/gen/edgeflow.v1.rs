@@ -401,6 +401,9 @@ pub struct DeviceFacts {
     /// host:port where its agent takes links from other devices, the likeliest first.
     #[prost(string, repeated, tag = "12")]
     pub link_addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Version of an installed redis-server that can be the device's own broker, like 7.0; or empty.
+    #[prost(string, tag = "20")]
+    pub redis: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Camera {

@@ -5,7 +5,10 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
+    process::Command,
 };
+
+use edgeflow_spec::broker;
 
 use rustix::fs::{Access, access, statvfs};
 
@@ -30,6 +33,7 @@ pub(crate) fn checks(target: Option<&Target>) -> Vec<Check> {
     vec![
         programs(),
         ffmpeg(),
+        redis(),
         cameras(),
         disk(),
         run_dir(),
@@ -65,6 +69,30 @@ fn ffmpeg() -> Check {
             "not installed",
             "needed only for mp4, RTSP and camera sources: apt-get install ffmpeg",
         ),
+    }
+}
+
+fn redis() -> Check {
+    const NEED: &str = "needed only for links with `via=broker`";
+    let Some(path) = local::programs::on_path(broker::PROGRAM) else {
+        let fix = format!("{NEED}: {}", broker::INSTALL_HINT);
+        return Check::warning(broker::PROGRAM, "not installed", fix);
+    };
+    let output = Command::new(&path).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    match text.ok().as_deref().and_then(broker::parse_version) {
+        Some((major, minor)) if (major, minor) >= broker::MIN_VERSION => Check::ok(
+            broker::PROGRAM,
+            format!("{major}.{minor}, {}", path.display()),
+        ),
+        version => {
+            let found = version.map_or("its version is unknown".to_owned(), |(major, minor)| {
+                format!("{major}.{minor} is too old")
+            });
+            let detail = format!("{found}: {}", path.display());
+            let fix = format!("{NEED}: {}", broker::INSTALL_HINT);
+            Check::warning(broker::PROGRAM, detail, fix)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Opens the links of an instance: a publisher for every output port, one subscriber for all inputs.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -83,29 +84,28 @@ pub(super) fn open(config: &InstanceConfig, condition: &Condition) -> Result<Lin
 }
 
 fn dial(config: &InstanceConfig, input: &InputSocket) -> Box<dyn Dial> {
-    match &config.instance.broker {
-        Some(broker) => {
-            let key = stream_key(&config.device, &input.from, &input.link);
-            Box::new(RedisDial::new(broker.clone(), key))
-        }
-        None if input.device.is_some() => Box::new(UnixDial::relayed(&input.path)),
-        None => Box::new(UnixDial::new(&input.path)),
-    }
+    let Some(broker) = config.broker(&input.qos) else {
+        return match &input.device {
+            Some(_) => Box::new(UnixDial::relayed(&input.path)),
+            None => Box::new(UnixDial::new(&input.path)),
+        };
+    };
+    let producer = input.device.as_ref().unwrap_or(&config.device);
+    let key = stream_key(producer, &input.from, &input.link);
+    Box::new(RedisDial::new(broker.clone(), key).from_device(&config.device))
 }
 
-/// One sink for every link of an output, where a broker carries them.
+/// One sink for every link of an output that a broker carries.
 fn open_sinks(
     config: &InstanceConfig,
     socket: &OutputSocket,
     condition: &Condition,
 ) -> std::io::Result<Vec<BrokerSink>> {
-    let Some(broker) = &config.instance.broker else {
-        return Ok(Vec::new());
-    };
     let start = |group: &OutputGroup| {
+        let broker = config.broker(&group.qos)?;
         let condition = condition.clone();
         let away = AtomicBool::new(false);
-        BrokerSink::start(SinkConfig {
+        Some(BrokerSink::start(SinkConfig {
             broker: broker.clone(),
             key: stream_key(&config.device, &config.instance.id, &group.link),
             link: group.link.clone(),
@@ -121,9 +121,18 @@ fn open_sinks(
                 None if away.swap(false, Ordering::Relaxed) => condition.clear(),
                 None => {}
             }),
-        })
+        }))
     };
-    groups(config, socket).map(start).collect()
+    groups(config, socket).filter_map(start).collect()
+}
+
+/// Groups of the outputs that a broker carries.
+pub(super) fn carried(config: &InstanceConfig) -> HashSet<String> {
+    let groups = config.instance.outputs.iter().flat_map(|out| &out.groups);
+    groups
+        .filter(|group| config.broker(&group.qos).is_some())
+        .map(|group| group.link.clone())
+        .collect()
 }
 
 fn groups<'c>(

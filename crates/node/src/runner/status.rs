@@ -1,12 +1,13 @@
 //! What the agent is told: the node's state and a second's statistics. Counts for the loop, reads
 //! the links' counters once a second.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use edgeflow_proto::v1::{InputStats, Latency, NodeReport, NodeState, NodeStats, OutputStats};
 use edgeflow_spec::params::{MAX_PARAMETERS, Parameter};
+use edgeflow_stream::broker;
 use edgeflow_stream::clock;
 use edgeflow_stream::histogram::{Histogram, Summary};
 use edgeflow_stream::publisher::{PublisherHandle, VIEW_PREFIX};
@@ -34,8 +35,8 @@ struct Counts {
 struct Links {
     outputs: Vec<(String, PublisherHandle)>,
     inputs: Option<SubscriberStats>,
-    /// The transport behind the outputs' own sockets, if there is one.
-    carrier: Option<&'static str>,
+    /// Links of the outputs that go on through a broker.
+    carried: HashSet<String>,
     rates: Rates,
 }
 
@@ -84,12 +85,12 @@ impl Status {
         &self,
         outputs: Vec<(String, PublisherHandle)>,
         inputs: SubscriberStats,
-        carrier: Option<&'static str>,
+        carried: HashSet<String>,
     ) {
         let mut links = lock(&self.links);
         links.outputs = outputs;
         links.inputs = Some(inputs);
-        links.carrier = carrier;
+        links.carried = carried;
         links.rates.begin(Instant::now());
     }
 
@@ -151,10 +152,9 @@ impl Status {
         let Links {
             outputs,
             inputs,
-            carrier,
+            carried,
             rates,
         } = &mut *links;
-        let carrier = *carrier;
         rates.begin(Instant::now());
         let fps = rates.per_second(String::new(), frames);
         let inputs = inputs.iter().flat_map(SubscriberStats::take);
@@ -171,8 +171,8 @@ impl Status {
             .into_iter()
             .filter(|(_, group)| !group.group.starts_with(VIEW_PREFIX))
             .map(|(port, mut group)| {
-                if let Some(carrier) = carrier {
-                    group.transport = carrier;
+                if carried.contains(&group.link) {
+                    group.transport = broker::TRANSPORT;
                     group.transport_reason.clear();
                 }
                 output_stats(port, group, rates)

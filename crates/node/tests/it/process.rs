@@ -166,6 +166,7 @@ impl World {
                 path: self.path(&format!("{node}.out")),
             }],
             input_sockets: input.into_iter().collect(),
+            own_broker: None,
             state_dir: self.path(&format!("{node}.state")),
             asset_dirs: Vec::new(),
         }

@@ -4,19 +4,25 @@ use super::Decoder;
 use super::fields::{Fields, Shape};
 use crate::{
     broker::{self, Broker},
+    qos::LinkQos,
+    source::Mark,
     suggest,
     yaml::{Node, Value},
 };
 
+/// The option of a link.
+pub(super) const VIA: &str = "via";
+
 /// Fields of `spec.broker`.
 const BROKER: Shape = Shape {
     what: "`broker`",
-    known: &["redis", "password_file"],
+    known: &["redis", "password_file", "ca_file"],
     unsupported: &[("password", "name a file on the device in `password_file`")],
     elsewhere: &[],
 };
 
-/// `auto`: links use one where they need it, which no link does while all stay on one device.
+/// `auto`: a link that asks for it (`via=broker`) goes through the device's own one. `none`: no link
+/// may ask.
 const WORDS: &[&str] = &["auto", "none"];
 
 impl Decoder<'_> {
@@ -42,16 +48,49 @@ impl Decoder<'_> {
             Some(node) => Some(self.text(node, "password_file")?.into()),
             None => None,
         };
-        Some(Broker {
+        let broker = Broker {
             redis,
             password_file,
-        })
+            ca_file: match fields.get("ca_file") {
+                Some(node) => Some(self.text(node, "ca_file")?.into()),
+                None => None,
+            },
+        };
+        if let Some(node) = fields.get("ca_file").filter(|_| !broker.is_tls()) {
+            self.error(
+                "invalid-broker",
+                node.mark,
+                "`ca_file` has no meaning without TLS",
+                "write the address as `rediss://…`, or remove `ca_file`",
+            );
+        }
+        Some(broker)
+    }
+
+    /// Reads `via`, which says that a link goes through a broker; leaves other options alone.
+    pub(super) fn via(&mut self, qos: &mut LinkQos, values: &[(&str, &str, Mark)]) {
+        let Some((_, text, mark)) = values.iter().find(|(name, ..)| *name == VIA) else {
+            return;
+        };
+        if *text != "broker" {
+            let message = format!("`{VIA}` can't be `{text}`");
+            self.error("invalid-value", *mark, message, "write `via=broker`");
+        } else if self.no_broker {
+            self.error(
+                "no-broker",
+                *mark,
+                "the link asks for a broker, and the system says `broker: none`",
+                "write `broker: auto`, name a server, or remove `via`",
+            );
+        }
+        qos.via_broker = true;
     }
 
     fn broker_word(&mut self, node: &Node) {
         let Some(word) = self.text(node, "broker") else {
             return;
         };
+        self.no_broker = word == "none";
         if !WORDS.contains(&word) {
             let hint = match suggest::nearest(word, WORDS.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),

@@ -29,13 +29,14 @@ pub(crate) const LINK: Shape = Shape {
         "max_deliveries",
         "ordered",
         "order_timeout",
+        super::broker::VIA,
     ],
     unsupported: UNSUPPORTED,
     elsewhere: &[],
 };
 
 /// Options in brackets behind a link.
-const OPTIONS: [&str; 7] = [
+const OPTIONS: [&str; 8] = [
     "max_age",
     "max_lag",
     "window",
@@ -43,6 +44,7 @@ const OPTIONS: [&str; 7] = [
     "on_full",
     "spill",
     "max_deliveries",
+    super::broker::VIA,
 ];
 
 const UNSUPPORTED: &[(&str, &str)] = &[
@@ -50,7 +52,7 @@ const UNSUPPORTED: &[(&str, &str)] = &[
         "transport",
         "it is chosen for each link and shown by `edgeflow plan`",
     ),
-    ("broker", "links stay on one device and need no broker"),
+    ("broker", "say `via=broker`"),
 ];
 
 const WINDOW_MAX: u32 = 65_536;
@@ -292,11 +294,12 @@ impl Decoder<'_> {
         }
         for (name, text, mark) in &options.values {
             let is_order = super::order::OPTIONS.contains(name);
-            if !is_order && self.belongs(&qos, name, *mark) {
+            if !is_order && *name != super::broker::VIA && self.belongs(&qos, name, *mark) {
                 self.option(&mut qos, name, text, *mark);
             }
         }
         self.order(&mut qos, &options.values);
+        self.via(&mut qos, &options.values);
         self.spill_needs_on_full(&mut qos, options);
         (self.problems.len() == before).then_some(qos)
     }

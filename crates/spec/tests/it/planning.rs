@@ -65,6 +65,40 @@ fn an_assignment_is_flat_and_complete() {
 }
 
 #[test]
+fn a_link_via_a_broker_says_so_everywhere_and_survives_being_written() {
+    let old = base(10, "");
+    let new = base(10, "    - camera -> log [durable, via=broker]\n");
+    assert_eq!(parse("again.yaml", &new.to_yaml()).unwrap().system, new);
+    let links = plan::diff(Some(&old), Some(&new), None).links;
+    let carried: Vec<_> = links
+        .iter()
+        .map(|link| (link.id.as_str(), link.transport.as_str()))
+        .collect();
+    assert_eq!(
+        carried,
+        [
+            ("camera->motion", "shm"),
+            ("motion->log", "shm"),
+            ("camera->log", "redis")
+        ]
+    );
+    let assignment = assign(&new, 2);
+    let needing = assignment
+        .instances
+        .iter()
+        .filter(|it| it.needs_own_broker());
+    let needing: Vec<_> = needing.map(|it| it.id.as_str()).collect();
+    assert_eq!(needing, ["s.camera.0", "s.log.0"]);
+    // A realtime link is no different: nobody announces itself over a broker.
+    let realtime = base(10, "    - camera -> log [via=broker]\n");
+    let changes = changed(&assign(&old, 1), &assign(&realtime, 2));
+    assert!(
+        changes.iter().any(|it| it.starts_with("Change s.camera.0")),
+        "{changes:?}"
+    );
+}
+
+#[test]
 fn only_the_changed_node_restarts() {
     let old = base(10, "");
     let mut new = old.clone();

@@ -40,7 +40,7 @@ metadata: {name: everything, labels: {team: retail, floor: 2}}
 spec:
   devices: {selector: site=berlin}
   placement: spread
-  broker: {redis: 'redis://broker.local:6379', password_file: /etc/edgeflow/redis}
+  broker: {redis: 'rediss://broker.local:6379', password_file: /etc/edgeflow/redis, ca_file: /etc/edgeflow/ca.pem}
   nodes:
     camera: {use: pattern, with: {fps: 5}}
     mix:
@@ -58,7 +58,7 @@ spec:
     - {from: camera, to: mix.b, qos: durable, window: 8, window_bytes: 1MiB, on_full: fail}
     - {from: camera, to: log, max_age: 1s, ordered: true, order_timeout: 100ms}
     - {from: mix, to: log, qos: balanced, max_lag: 10, max_age: 2s}
-    - {from: camera, to: other, qos: durable, on_full: spill, spill: 2GiB, max_deliveries: 3}
+    - {from: camera, to: other, qos: durable, on_full: spill, spill: 2GiB, max_deliveries: 3, via: broker}
   views: [mix]
 ";
 

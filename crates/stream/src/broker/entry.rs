@@ -54,6 +54,16 @@ pub(super) fn blob_key(entry: &StreamId) -> Option<&[u8]> {
     }
 }
 
+/// Bytes of the whole frame, as the entry says; 0 when it says nothing that can be believed.
+pub(super) fn encoded_len(entry: &StreamId, limits: &Limits) -> usize {
+    let Some(Value::BulkString(head)) = entry.map.get(HEAD) else {
+        return 0;
+    };
+    let header = head.get(SENT_LEN..).and_then(|h| h.try_into().ok());
+    let header = header.and_then(|header| RawHeader::parse(header, limits).ok());
+    header.map_or(0, |header| HEADER_LEN + header.body_len())
+}
+
 /// Takes a frame out of an entry; `blob` is what its key held. Foreign bytes: anybody may write to
 /// a broker.
 pub(super) fn parse(

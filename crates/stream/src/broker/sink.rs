@@ -4,6 +4,7 @@
 //! stream is full nothing is acknowledged, so a durable output keeps the frames in its own window
 //! and does what `on_full` says, a balanced one skips when it lags; a realtime frame is given up.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -12,20 +13,21 @@ use std::time::Duration;
 
 use edgeflow_spec::broker::Broker;
 use edgeflow_spec::qos::LinkQos;
-use redis::Connection;
 
-use super::entry::{self, MAX_INLINE};
-use super::{ANSWER_TIMEOUT, BrokerError, connect, describe, state_key};
+use super::describe;
+use super::stream::{Item, Stream};
 use crate::clock;
-use crate::frame::{Frame, Limits};
-use crate::subscriber::{InputConfig, Received, Subscriber, SubscriberConfig};
+use crate::frame::Limits;
+use crate::subscriber::{Held, InputConfig, Received, Subscriber, SubscriberConfig};
 use crate::transport::Dial;
 use crate::wake::Waker;
 
-/// Entries that a realtime stream keeps: the newest, and one that a reader may be at.
-const REALTIME_ENTRIES: u32 = 2;
-/// How often a full stream is looked at again.
-const ROOM_PAUSE: Duration = Duration::from_millis(2);
+/// Frames and bytes that go to the broker together at most; one frame always goes.
+const MAX_BATCH: usize = 32;
+const MAX_BATCH_BYTES: usize = 512 * 1024;
+/// How soon a full stream is looked at again, longer each time that nothing has left it.
+const MIN_ROOM_PAUSE: Duration = Duration::from_micros(250);
+const MAX_ROOM_PAUSE: Duration = Duration::from_millis(8);
 /// Pauses before the broker is dialled again.
 const MIN_RETRY: Duration = Duration::from_millis(50);
 const MAX_RETRY: Duration = Duration::from_secs(1);
@@ -95,25 +97,23 @@ impl Sink {
         };
         let subscriber = Subscriber::new(&subscriber_config, vec![input])?;
         let waker = subscriber.waker();
-        let (stopping, lost) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
+        let stopping = Arc::new(AtomicBool::new(false));
+        let lost = Arc::new(AtomicU64::new(0));
         let (hurry, pause) = mpsc::channel();
+        let keeps = config.qos.keeps_frames();
         let worker = Worker {
-            state: state_key(&config.key),
-            broker: config.broker,
-            key: config.key,
-            group: config.group,
-            qos: config.qos,
+            keeps,
+            stream: Stream::new(
+                config.broker,
+                config.key,
+                config.group,
+                config.qos,
+                Arc::clone(&lost),
+            ),
             report: config.report,
             subscriber,
             stopping: Arc::clone(&stopping),
             pause,
-            lost: Arc::clone(&lost),
-            connection: None,
-            held: Held::default(),
-            added: None,
         };
         let thread = std::thread::Builder::new()
             .name("broker-sink".to_owned())
@@ -146,47 +146,28 @@ impl Drop for Sink {
     }
 }
 
-/// What the stream holds.
-#[derive(Clone, Copy, Debug, Default)]
-struct Held {
-    frames: u64,
-    bytes: u64,
-}
-
 struct Worker {
-    broker: Broker,
-    key: String,
-    state: String,
-    group: String,
-    qos: LinkQos,
+    stream: Stream,
+    /// Every frame has to arrive: not realtime.
+    keeps: bool,
     report: Report,
     subscriber: Subscriber,
     stopping: Arc<AtomicBool>,
     pause: mpsc::Receiver<()>,
-    lost: Arc<AtomicU64>,
-    connection: Option<Connection>,
-    held: Held,
-    /// Entries ever added, as the broker counts them.
-    added: Option<u64>,
 }
 
 impl Worker {
     fn run(mut self) {
         self.keep_open();
         while !self.stopping() {
-            match self.subscriber.recv(IDLE_WAIT) {
-                Ok(Some(received)) => {
-                    if self.deliver(&received) {
-                        self.subscriber.ack();
-                    } else {
-                        self.subscriber.forget();
-                    }
-                }
-                Ok(None) => self.keep_open(),
-                Err(error) => {
-                    (self.report)(Some(format!("the output can't be read: {error}")));
-                    self.wait(MAX_RETRY);
-                }
+            let done = if self.keeps {
+                self.pass_on_kept()
+            } else {
+                self.pass_on_newest()
+            };
+            if let Err(error) = done {
+                (self.report)(Some(format!("the output can't be read: {error}")));
+                self.wait(MAX_RETRY);
             }
         }
     }
@@ -194,14 +175,11 @@ impl Worker {
     /// Connects while there is nothing to do, so that readers find the group and the clock, and a
     /// broker that is away is known before a frame needs it.
     fn keep_open(&mut self) {
-        if self.connection.is_some() {
+        if self.stream.is_open() {
             return;
         }
-        match self.open() {
-            Ok(connection) => {
-                self.connection = Some(connection);
-                (self.report)(None);
-            }
+        match self.stream.open() {
+            Ok(()) => (self.report)(None),
             Err(error) => (self.report)(Some(describe(&error))),
         }
     }
@@ -216,187 +194,68 @@ impl Worker {
         let _ = self.pause.recv_timeout(time);
     }
 
-    /// Brings a frame into the broker. `false`: given up.
-    fn deliver(&mut self, received: &Received) -> bool {
-        let mut retry = MIN_RETRY;
-        let hop = received.hop.unwrap_or_default().as_nanos();
-        let sent = clock::monotonic_ns().saturating_sub(u64::try_from(hop).unwrap_or(0));
-        while !self.stopping() {
-            let error = match self.try_add(&received.frame, sent) {
-                Ok(true) => {
-                    (self.report)(None);
-                    return true;
-                }
-                Ok(false) => {
-                    self.wait(ROOM_PAUSE);
-                    continue;
-                }
-                Err(error) => error,
-            };
-            self.connection = None;
-            (self.report)(Some(describe(&error)));
-            if !self.qos.keeps_frames() {
-                self.wait(retry);
-                return false;
-            }
-            self.wait(retry);
-            retry = (retry * 2).min(MAX_RETRY);
-        }
-        false
-    }
-
-    /// Adds a frame if there is room.
-    fn try_add(&mut self, frame: &Frame, sent_mono_ns: u64) -> Result<bool, BrokerError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.open()?,
+    /// A realtime frame that the broker does not take at once is of no use any more.
+    fn pass_on_newest(&mut self) -> io::Result<()> {
+        let Some(received) = self.subscriber.recv(IDLE_WAIT)? else {
+            self.keep_open();
+            return Ok(());
         };
-        let bytes = frame.encoded_len() as u64;
-        let keeps = self.qos.keeps_frames();
-        if keeps && !self.has_room(bytes) {
-            self.look(&mut connection)?;
-            if !self.has_room(bytes) {
-                self.connection = Some(connection);
-                return Ok(false);
+        match self.stream.add_newest(&item(&received)) {
+            Ok(()) => {
+                (self.report)(None);
+                self.subscriber.ack();
+            }
+            Err(error) => {
+                (self.report)(Some(describe(&error)));
+                self.wait(MIN_RETRY);
+                self.subscriber.forget();
             }
         }
-        if keeps {
-            self.add_kept(&mut connection, frame, sent_mono_ns)?;
-        } else {
-            self.add_realtime(&mut connection, frame, sent_mono_ns)?;
-        }
-        self.connection = Some(connection);
-        Ok(true)
-    }
-
-    fn open(&mut self) -> Result<Connection, BrokerError> {
-        let mut connection = connect(&self.broker, ANSWER_TIMEOUT)?;
-        self.announce(&mut connection)?;
-        self.look(&mut connection)?;
-        Ok(connection)
-    }
-
-    /// Makes the group, and leaves word of whose clock the entries have.
-    fn announce(&self, connection: &mut Connection) -> Result<(), BrokerError> {
-        create_group(connection, &self.key, &self.group)?;
-        Ok(redis::cmd("HSET")
-            .arg(&self.state)
-            .arg("boot")
-            .arg(clock::boot_id())
-            .exec(connection)?)
-    }
-
-    fn has_room(&self, bytes: u64) -> bool {
-        self.held.frames == 0
-            || (self.held.frames < u64::from(self.qos.window_frames)
-                && self.held.bytes + bytes <= self.qos.window_bytes)
-    }
-
-    fn look(&mut self, connection: &mut Connection) -> Result<(), BrokerError> {
-        let (frames, bytes): (u64, Option<i64>) = redis::pipe()
-            .cmd("XLEN")
-            .arg(&self.key)
-            .cmd("HGET")
-            .arg(&self.state)
-            .arg("bytes")
-            .query(connection)?;
-        self.hold(frames, bytes.unwrap_or(0));
         Ok(())
     }
 
-    fn hold(&mut self, frames: u64, bytes: i64) {
-        // The count goes below zero when the broker was emptied between an entry and its end.
-        let bytes = u64::try_from(bytes).unwrap_or(0);
-        self.held = Held { frames, bytes };
-    }
-
-    fn add_kept(
-        &mut self,
-        connection: &mut Connection,
-        frame: &Frame,
-        sent_mono_ns: u64,
-    ) -> Result<(), BrokerError> {
-        let (head, body) = (entry::head(frame, sent_mono_ns), entry::body(frame));
-        let mut pipe = redis::pipe();
-        pipe.atomic();
-        if body.len() > MAX_INLINE {
-            let header = &frame.header;
-            let (stream, epoch, seq) = (header.stream_id, header.epoch, header.seq);
-            let blob = format!("{}:blob:{stream:x}.{epoch:x}.{seq}", self.key);
-            pipe.cmd("SET").arg(&blob).arg(&body[..]).ignore();
-            pipe.cmd("XADD").arg(&self.key).arg("*");
-            pipe.arg(entry::HEAD)
-                .arg(&head[..])
-                .arg(entry::BLOB)
-                .arg(&blob)
-                .ignore();
-        } else {
-            pipe.cmd("XADD").arg(&self.key).arg("*");
-            pipe.arg(entry::HEAD)
-                .arg(&head[..])
-                .arg(entry::BODY)
-                .arg(&body[..])
-                .ignore();
+    /// Brings what the output has to the broker, and tries until that has it.
+    fn pass_on_kept(&mut self) -> io::Result<()> {
+        let batch = self
+            .subscriber
+            .recv_batch(IDLE_WAIT, MAX_BATCH, MAX_BATCH_BYTES)?;
+        if batch.is_empty() {
+            self.keep_open();
+            return Ok(());
         }
-        pipe.cmd("HINCRBY")
-            .arg(&self.state)
-            .arg("bytes")
-            .arg(frame.encoded_len());
-        pipe.cmd("HINCRBY").arg(&self.state).arg("added").arg(1);
-        pipe.cmd("XLEN").arg(&self.key);
-        let (bytes, added, frames): (i64, u64, u64) = pipe.query(connection)?;
-        if self.added.is_some_and(|before| added <= before) {
-            self.emptied(connection)?;
+        let (mut items, mut held): (VecDeque<Item>, VecDeque<Held>) = batch
+            .into_iter()
+            .map(|(received, held)| (item(&received), held))
+            .unzip();
+        let mut retry = MIN_RETRY;
+        let mut pause = MIN_ROOM_PAUSE;
+        while !items.is_empty() && !self.stopping() {
+            match self.stream.add(items.make_contiguous()) {
+                Ok(0) => {
+                    self.wait(pause);
+                    pause = (pause * 2).min(MAX_ROOM_PAUSE);
+                }
+                Ok(added) => {
+                    (self.report)(None);
+                    pause = MIN_ROOM_PAUSE;
+                    items.drain(..added);
+                    self.subscriber.release_all(held.drain(..added));
+                }
+                Err(error) => {
+                    (self.report)(Some(describe(&error)));
+                    self.wait(retry);
+                    retry = (retry * 2).min(MAX_RETRY);
+                }
+            }
         }
-        self.added = Some(added);
-        self.hold(frames, bytes);
-        Ok(())
-    }
-
-    /// The broker does not know of what it was given before.
-    fn emptied(&mut self, connection: &mut Connection) -> Result<(), BrokerError> {
-        let frames = self.held.frames;
-        self.lost.fetch_add(frames, Ordering::Relaxed);
-        tracing::warn!(stream = %self.key, frames, "the broker was emptied; up to so many frames are lost");
-        self.announce(connection)
-    }
-
-    fn add_realtime(
-        &self,
-        connection: &mut Connection,
-        frame: &Frame,
-        sent_mono_ns: u64,
-    ) -> Result<(), BrokerError> {
-        let (head, body) = (entry::head(frame, sent_mono_ns), entry::body(frame));
-        redis::cmd("XADD")
-            .arg(&self.key)
-            .arg("MAXLEN")
-            .arg(REALTIME_ENTRIES)
-            .arg("*")
-            .arg(entry::HEAD)
-            .arg(&head[..])
-            .arg(entry::BODY)
-            .arg(&body[..])
-            .exec(connection)?;
         Ok(())
     }
 }
 
-/// Makes the consumer group, from the first entry on. It may be there.
-pub(super) fn create_group(
-    connection: &mut Connection,
-    key: &str,
-    group: &str,
-) -> Result<(), BrokerError> {
-    let made = redis::cmd("XGROUP")
-        .arg("CREATE")
-        .arg(key)
-        .arg(group)
-        .arg("0")
-        .arg("MKSTREAM")
-        .exec(connection);
-    match made {
-        Err(error) if error.code() == Some("BUSYGROUP") => Ok(()),
-        made => Ok(made?),
+fn item(received: &Received) -> Item {
+    let hop = received.hop.unwrap_or_default().as_nanos();
+    Item {
+        frame: received.frame.clone(),
+        sent_mono_ns: clock::monotonic_ns().saturating_sub(u64::try_from(hop).unwrap_or(0)),
     }
 }

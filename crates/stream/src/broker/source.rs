@@ -1,11 +1,10 @@
 //! The consumer's side: answers a subscriber like a producer would, with what a stream of the
 //! broker has. Two threads a connection, so that acknowledgements go out while a read waits.
 
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use edgeflow_spec::broker::Broker;
@@ -14,16 +13,20 @@ use redis::Connection;
 use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
 
 use super::entry::{self, EntryError};
-use super::sink::create_group;
+use super::stream::create_group;
 use super::{
     ANSWER_TIMEOUT, BLOCK, BrokerError, READER_TIMEOUT, TRANSPORT, connect, describe, state_key,
 };
 use crate::frame::{Frame, Limits};
 use crate::link::{
-    Accept, Credit, Decoder, Hello, Message, PROTOCOL_MAX, Reject, RejectCode, Role, encode,
-    encode_data_prefix, negotiate,
+    Accept, DATA_PREFIX_LEN, Decoder, Hello, Message, PROTOCOL_MAX, Reject, RejectCode, Role,
+    encode, encode_data_prefix, negotiate,
 };
-use crate::transport::Dial;
+use crate::transport::{Dial, grow_send_buffer};
+
+mod settle;
+
+use settle::{Settler, Shared, Unacked};
 
 /// Time for the subscriber's greeting, and for it to take a frame off the socket.
 const PEER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,6 +36,8 @@ const BOOT_WAIT: Duration = Duration::from_secs(1);
 const BOOT_PAUSE: Duration = Duration::from_millis(10);
 /// Entries read at once.
 const MAX_BATCH: u32 = 16;
+/// Bytes of payloads that are fetched together; one always is.
+const MAX_FETCH_BYTES: usize = 1024 * 1024;
 /// Realtime entries looked at together; the stream keeps no more.
 const REALTIME_BATCH: u32 = 4;
 /// A frame that its consumer has had for so long without an acknowledgement goes to another one.
@@ -45,6 +50,8 @@ const CLAIM_EVERY: Duration = Duration::from_secs(5);
 pub struct RedisDial {
     broker: Broker,
     key: String,
+    /// Tells consumers of the same name on different devices apart.
+    device: String,
     /// Held by the connection that reads: the next one must not read beside it.
     reading: Arc<Mutex<()>>,
 }
@@ -55,8 +62,16 @@ impl RedisDial {
         Self {
             broker,
             key: key.into(),
+            device: String::new(),
             reading: Arc::default(),
         }
+    }
+
+    /// Names the device that the consumer is on: the broker knows it as `DEVICE/MEMBER`.
+    #[must_use]
+    pub fn from_device(mut self, device: impl Into<String>) -> Self {
+        self.device = device.into();
+        self
     }
 }
 
@@ -66,14 +81,14 @@ impl Dial for RedisDial {
         ours.set_nonblocking(true)?;
         theirs.set_read_timeout(Some(PEER_TIMEOUT))?;
         theirs.set_write_timeout(Some(PEER_TIMEOUT))?;
-        let (broker, key) = (self.broker.clone(), self.key.clone());
+        let this = self.clone();
         let reading = Arc::clone(&self.reading);
         std::thread::Builder::new()
             .name("broker-source".to_owned())
             .spawn(move || {
                 let _reading = reading.lock();
-                if let Err(error) = serve(&broker, &key, theirs) {
-                    tracing::debug!(stream = %key, reason = %error, "reading from the broker ended");
+                if let Err(error) = serve(&this, theirs) {
+                    tracing::debug!(stream = %this.key, reason = %error, "reading from the broker ended");
                 }
             })?;
         Ok(ours.into())
@@ -101,50 +116,15 @@ impl From<redis::RedisError> for SourceError {
     }
 }
 
-/// What the two threads share.
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    credits: u32,
-    unacked: VecDeque<Unacked>,
-    closed: bool,
-}
-
-/// An entry that the subscriber has.
-#[derive(Debug)]
-struct Unacked {
-    seq: u64,
-    id: String,
-    blob: Option<Vec<u8>>,
-    bytes: usize,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
-    }
-}
-
 /// Serves one connection until either side goes.
-fn serve(broker: &Broker, key: &str, mut socket: UnixStream) -> Result<(), SourceError> {
+fn serve(dial: &RedisDial, mut socket: UnixStream) -> Result<(), SourceError> {
+    let key = &dial.key;
     let mut decoder = Decoder::new(Role::Producer, Limits::default());
     let Message::Hello(hello) = read(&mut socket, &mut decoder)? else {
         return Err(SourceError::Protocol("no greeting".to_owned()));
     };
-    let prepared = prepare(broker, key, &hello);
-    let (reader, mut acks, accept) = match prepared {
+    let prepared = prepare(&dial.broker, key, &hello);
+    let (reader, acks, accept) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             let reject = Reject {
@@ -156,18 +136,21 @@ fn serve(broker: &Broker, key: &str, mut socket: UnixStream) -> Result<(), Sourc
         }
     };
     socket.write_all(&encode(&Message::Accept(accept)))?;
-    // From here on it is silent for as long as its loop takes.
+    // From here on it is silent for as long as its loop takes, and may take nothing meanwhile.
     socket.set_read_timeout(None)?;
+    socket.set_write_timeout(None)?;
+    grow_send_buffer(&socket);
     let shared = Arc::new(Shared::default());
     let entries = Entries {
         connection: reader,
-        key: key.to_owned(),
+        key: key.clone(),
+        group: hello.group.clone(),
+        consumer: consumer_name(&dial.device, &hello.member),
         keeps: hello.qos != QosMode::Realtime,
         limits: Limits {
             max_meta: hello.max_meta,
             max_payload: hello.max_payload,
         },
-        hello: hello.clone(),
         socket: socket.try_clone()?,
         shared: Arc::clone(&shared),
         own: Some("0".to_owned()),
@@ -176,19 +159,21 @@ fn serve(broker: &Broker, key: &str, mut socket: UnixStream) -> Result<(), Sourc
     let thread = std::thread::Builder::new()
         .name("broker-read".to_owned())
         .spawn(move || entries.run())?;
-    let ended = listen(
-        &mut socket,
-        &mut decoder,
-        &shared,
-        &mut acks,
-        key,
-        &hello.group,
-    );
+    let mut settler = Settler::new(acks, key.clone(), hello.group);
+    let ended = settler.listen(&mut socket, &mut decoder, &shared);
     shared.close();
     let _ = socket.shutdown(std::net::Shutdown::Both);
     // It ends within one blocking read.
     let _ = thread.join();
     ended
+}
+
+/// What the broker calls a consumer: unique over devices.
+fn consumer_name(device: &str, member: &str) -> String {
+    if device.is_empty() {
+        return member.to_owned();
+    }
+    format!("{device}/{member}")
 }
 
 fn prepare(
@@ -241,72 +226,13 @@ fn read(socket: &mut UnixStream, decoder: &mut Decoder) -> Result<Message, Sourc
     }
 }
 
-/// Takes credits and acknowledgements until the subscriber goes.
-fn listen(
-    socket: &mut UnixStream,
-    decoder: &mut Decoder,
-    shared: &Shared,
-    acks: &mut Connection,
-    key: &str,
-    group: &str,
-) -> Result<(), SourceError> {
-    loop {
-        match read(socket, decoder)? {
-            Message::Credit(credit) => {
-                let done = take_done(&mut shared.lock(), &credit);
-                if !done.is_empty() {
-                    acknowledge(acks, key, group, &done)?;
-                }
-                shared.changed.notify_all();
-            }
-            // Nobody knows the clocks of the producer behind the broker.
-            Message::Ping { .. } | Message::AskClock { .. } => {}
-            Message::End => return Ok(()),
-            other => return Err(SourceError::Protocol(format!("{other:?}"))),
-        }
-    }
-}
-
-/// Adds the credits, and takes out what the subscriber is done with.
-fn take_done(state: &mut State, credit: &Credit) -> Vec<Unacked> {
-    state.credits = state.credits.saturating_add(credit.credits);
-    let index = state
-        .unacked
-        .iter()
-        .position(|unacked| unacked.seq == credit.acked_seq);
-    match index {
-        Some(index) if credit.acked_seq != 0 => state.unacked.drain(..=index).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// Ends entries: out of the group, out of the stream, with their payloads.
-fn acknowledge(
-    connection: &mut Connection,
-    key: &str,
-    group: &str,
-    done: &[Unacked],
-) -> Result<(), BrokerError> {
-    let ids: Vec<&str> = done.iter().map(|unacked| unacked.id.as_str()).collect();
-    let blobs: Vec<&[u8]> = done.iter().filter_map(|u| u.blob.as_deref()).collect();
-    let bytes: usize = done.iter().map(|unacked| unacked.bytes).sum();
-    let mut pipe = redis::pipe();
-    pipe.atomic();
-    pipe.cmd("XACK").arg(key).arg(group).arg(&ids).ignore();
-    pipe.cmd("XDEL").arg(key).arg(&ids).ignore();
-    if !blobs.is_empty() {
-        pipe.cmd("DEL").arg(&blobs).ignore();
-    }
-    pipe.cmd("HINCRBY").arg(state_key(key)).arg("bytes");
-    pipe.arg(-i64::try_from(bytes).unwrap_or(i64::MAX)).ignore();
-    Ok(pipe.exec(connection)?)
-}
-
 /// The reading thread.
 struct Entries {
     connection: Connection,
     key: String,
-    hello: Hello,
+    group: String,
+    /// Who this is, to the broker.
+    consumer: String,
     /// Every entry has to be acknowledged: not realtime.
     keeps: bool,
     limits: Limits,
@@ -315,6 +241,13 @@ struct Entries {
     /// While what this member had in an earlier life is read: the last id of it.
     own: Option<String>,
     claimed_at: Instant,
+}
+
+/// What goes to the subscriber in one piece.
+#[derive(Default)]
+struct Ready {
+    frames: Vec<([u8; DATA_PREFIX_LEN], Frame)>,
+    unacked: Vec<Unacked>,
 }
 
 impl Entries {
@@ -328,33 +261,18 @@ impl Entries {
     }
 
     fn pump(&mut self) -> Result<(), SourceError> {
-        while let Some(credits) = self.wait_credits() {
+        while let Some(credits) = self.shared.wait_credits() {
             let entries = match self.next_entries(credits) {
                 Err(BrokerError::Command(error)) if error.code() == Some("NOGROUP") => {
                     tracing::warn!(stream = %self.key, "the broker was emptied; reading from its start");
-                    create_group(&mut self.connection, &self.key, &self.hello.group)?;
+                    create_group(&mut self.connection, &self.key, &self.group)?;
                     continue;
                 }
                 entries => entries?,
             };
-            for (entry, redelivered) in entries {
-                self.give(entry, redelivered)?;
-            }
+            self.give(entries)?;
         }
         Ok(())
-    }
-
-    /// Waits until the subscriber takes frames. `None`: it is gone.
-    fn wait_credits(&self) -> Option<u32> {
-        let mut state = self.shared.lock();
-        while state.credits == 0 && !state.closed {
-            state = self
-                .shared
-                .changed
-                .wait(state)
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
-        (!state.closed).then_some(state.credits)
     }
 
     /// What this member had before, what others abandoned, what is new: the first that has any.
@@ -394,10 +312,7 @@ impl Entries {
         no_ack: bool,
     ) -> Result<Vec<StreamId>, BrokerError> {
         let mut command = redis::cmd("XREADGROUP");
-        command
-            .arg("GROUP")
-            .arg(&self.hello.group)
-            .arg(&self.hello.member);
+        command.arg("GROUP").arg(&self.group).arg(&self.consumer);
         command.arg("COUNT").arg(count);
         if from == ">" {
             let wait = u64::try_from(BLOCK.as_millis()).unwrap_or(u64::MAX);
@@ -416,8 +331,8 @@ impl Entries {
         let idle = u64::try_from(CLAIM_IDLE.as_millis()).unwrap_or(u64::MAX);
         let reply: StreamAutoClaimReply = redis::cmd("XAUTOCLAIM")
             .arg(&self.key)
-            .arg(&self.hello.group)
-            .arg(&self.hello.member)
+            .arg(&self.group)
+            .arg(&self.consumer)
             .arg(idle)
             .arg("0-0")
             .arg("COUNT")
@@ -426,40 +341,61 @@ impl Entries {
         Ok(reply.claimed)
     }
 
-    /// Sends an entry to the subscriber. One that is no frame is ended, once and for all.
-    fn give(&mut self, mut entry: StreamId, redelivered: bool) -> Result<(), SourceError> {
-        let blob_key = entry::blob_key(&entry).map(<[u8]>::to_vec);
-        let blob: Option<Vec<u8>> = match &blob_key {
-            Some(key) => redis::cmd("GET").arg(key).query(&mut self.connection)?,
-            None => None,
-        };
-        let id = std::mem::take(&mut entry.id);
-        let parsed = entry::parse(&mut entry, blob, &self.limits);
-        let (frame, sent) = match parsed {
-            Ok(parsed) => parsed,
-            Err(error) => return self.discard(id, blob_key, &error),
-        };
-        {
-            let mut state = self.shared.lock();
-            state.credits = state.credits.saturating_sub(1);
-            if self.keeps {
-                state.unacked.push_back(Unacked {
-                    seq: frame.header.seq,
-                    id,
-                    blob: blob_key,
-                    bytes: frame.encoded_len(),
-                });
+    /// Sends entries to the subscriber, as many in one piece as their payloads allow.
+    fn give(&mut self, entries: Vec<(StreamId, bool)>) -> Result<(), SourceError> {
+        let mut rest = entries.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut some = Vec::new();
+            let mut bytes = 0;
+            while let Some((entry, _)) = rest.peek() {
+                bytes += entry::encoded_len(entry, &self.limits);
+                if !some.is_empty() && bytes > MAX_FETCH_BYTES {
+                    break;
+                }
+                some.extend(rest.next());
             }
+            self.give_some(some)?;
         }
-        self.write(&frame, sent, redelivered)?;
         Ok(())
     }
 
-    fn write(&mut self, frame: &Frame, sent: u64, redelivered: bool) -> io::Result<()> {
-        self.socket
-            .write_all(&encode_data_prefix(frame, sent, redelivered))?;
-        self.socket.write_all(&frame.meta)?;
-        self.socket.write_all(&frame.payload)
+    /// Sends entries in one piece. One that is no frame is ended, once and for all.
+    fn give_some(&mut self, entries: Vec<(StreamId, bool)>) -> Result<(), SourceError> {
+        let mut blobs = self.fetch(&entries)?.into_iter();
+        let mut ready = Ready::default();
+        for (mut entry, redelivered) in entries {
+            let blob_key = entry::blob_key(&entry).map(<[u8]>::to_vec);
+            let blob = blob_key.as_ref().and_then(|_| blobs.next()).flatten();
+            let id = std::mem::take(&mut entry.id);
+            match entry::parse(&mut entry, blob, &self.limits) {
+                Ok((frame, sent)) => {
+                    ready.unacked.push(Unacked {
+                        seq: frame.header.seq,
+                        id,
+                        blob: blob_key,
+                        bytes: frame.encoded_len(),
+                    });
+                    let prefix = encode_data_prefix(&frame, sent, redelivered);
+                    ready.frames.push((prefix, frame));
+                }
+                Err(reason) => self.discard(id, blob_key, &reason)?,
+            }
+        }
+        self.shared.gave(ready.unacked, self.keeps);
+        write_frames(&mut self.socket, &ready.frames)?;
+        Ok(())
+    }
+
+    /// The payloads that are not in the entries themselves, in their order.
+    fn fetch(&mut self, entries: &[(StreamId, bool)]) -> Result<Vec<Option<Vec<u8>>>, BrokerError> {
+        let keys = entries
+            .iter()
+            .filter_map(|(entry, _)| entry::blob_key(entry));
+        let keys: Vec<&[u8]> = keys.collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(redis::cmd("MGET").arg(keys).query(&mut self.connection)?)
     }
 
     fn discard(
@@ -476,38 +412,43 @@ impl Entries {
                 blob,
                 bytes: 0,
             }];
-            acknowledge(&mut self.connection, &self.key, &self.hello.group, &done)?;
+            settle::acknowledge(&mut self.connection, &self.key, &self.group, &done, 0)?;
         }
         Ok(())
     }
+}
+
+/// Writes all of them. Blocks while the subscriber takes nothing.
+fn write_frames(
+    socket: &mut UnixStream,
+    frames: &[([u8; DATA_PREFIX_LEN], Frame)],
+) -> io::Result<()> {
+    let parts = frames
+        .iter()
+        .flat_map(|(prefix, frame)| [&prefix[..], &frame.meta[..], &frame.payload[..]]);
+    let mut slices: Vec<IoSlice<'_>> = parts.map(IoSlice::new).collect();
+    let mut left = &mut slices[..];
+    // Parts without a byte at the front would look like a write of nothing.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match socket.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut left, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn unacked(seq: u64) -> Unacked {
-        Unacked {
-            seq,
-            id: format!("{seq}-0"),
-            blob: None,
-            bytes: 10,
-        }
-    }
-
     #[test]
-    fn an_acknowledgement_covers_everything_before_it_and_nothing_unknown() {
-        let mut state = State::default();
-        state.unacked.extend([unacked(4), unacked(5), unacked(7)]);
-        let credit = |credits, acked_seq| Credit {
-            credits,
-            acked_seq,
-            expired: 0,
-        };
-        assert!(take_done(&mut state, &credit(2, 0)).is_empty());
-        assert!(take_done(&mut state, &credit(0, 99)).is_empty());
-        let done = take_done(&mut state, &credit(1, 5));
-        assert_eq!(done.iter().map(|u| u.seq).collect::<Vec<_>>(), [4, 5]);
-        assert_eq!((state.credits, state.unacked.len()), (3, 1));
+    fn consumers_of_one_name_on_two_devices_are_two() {
+        assert_ne!(consumer_name("a", "s.n.0"), consumer_name("b", "s.n.0"));
+        assert_eq!(consumer_name("a", "s.n.0"), "a/s.n.0");
+        assert_eq!(consumer_name("", "s.n.0"), "s.n.0");
     }
 }

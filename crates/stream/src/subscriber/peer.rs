@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use edgeflow_spec::qos::{LinkQos, QosMode};
 use rustix::event::PollFlags;
 
+use super::age::{age_of, is_expired, now_here, since, to_this_clock};
 use super::clock_offset::{ClockFilter, ClockOffset, Times};
 use super::conn::{Conn, Given};
 use super::counters::Counters;
@@ -20,7 +21,7 @@ use super::{
     MAX_RETRY, MIN_RETRY, SubscriberConfig,
 };
 use crate::clock;
-use crate::frame::{Frame, Limits};
+use crate::frame::Limits;
 use crate::link::{
     Credit, Data, Decoder, Hello, Message, PROTOCOL_MAX, PROTOCOL_MIN, Role, encode,
 };
@@ -158,6 +159,11 @@ impl Peer {
 
     pub(super) fn keeps_frames(&self) -> bool {
         self.qos.keeps_frames()
+    }
+
+    /// Whether nothing may be skipped, so that any number of frames may be on the way.
+    pub(super) fn is_lossless(&self) -> bool {
+        self.qos.is_lossless()
     }
 
     /// Whether a frame is too old for this link by now.
@@ -463,24 +469,39 @@ impl Peer {
     /// Puts a frame aside that the loop will finish later. A durable one stays unacknowledged; a
     /// realtime one counts as delivered.
     pub(super) fn hold(&mut self, receipt: &mut Receipt) {
+        self.set_aside(receipt, true);
+        if self.keeps_frames() {
+            self.send_due();
+        }
+    }
+
+    /// The same, without telling the producer yet; `more`: and with a credit for another frame.
+    pub(super) fn set_aside(&mut self, receipt: &mut Receipt, more: bool) {
         if !self.keeps_frames() {
             self.finish(receipt, true);
             return;
         }
         self.held.insert(receipt.id);
-        receipt.credited = self.held.len() <= MAX_HELD;
+        receipt.credited = more && self.held.len() <= MAX_HELD;
         if receipt.credited
             && receipt.connection == self.connection
             && let State::Up { conn, .. } = &mut self.state
         {
             conn.pending.credits += 1;
-            let sent = conn.send_pending();
-            self.check(sent);
         }
     }
 
     /// Acknowledges a frame; `again`: and asks for another one.
     pub(super) fn finish(&mut self, receipt: &Receipt, again: bool) {
+        self.settle(receipt);
+        // What is due goes with the next credit when the loop waits, else at once.
+        if self.keeps_frames() || !again {
+            self.send_due();
+        }
+    }
+
+    /// Acknowledges a frame without telling the producer yet.
+    pub(super) fn settle(&mut self, receipt: &Receipt) {
         let durable = self.qos.keeps_frames();
         let held = self.held.remove(&receipt.id);
         if durable {
@@ -498,8 +519,11 @@ impl Peer {
             // A window credit comes back with every frame, whatever the loop does next.
             conn.pending.credits += 1;
         }
-        // What is due goes with the next credit when the loop waits, else at once.
-        if durable || !again {
+    }
+
+    /// Sends credits and acknowledgements that have come together.
+    pub(super) fn send_due(&mut self) {
+        if let State::Up { conn, .. } = &mut self.state {
             let sent = conn.send_pending();
             self.check(sent);
         }
@@ -550,46 +574,6 @@ impl Peer {
         };
         self.retry = (self.retry * 2).min(MAX_RETRY);
     }
-}
-
-fn since(mono_ns: u64) -> Duration {
-    Duration::from_nanos(clock::monotonic_ns().saturating_sub(mono_ns))
-}
-
-fn now_here() -> Times {
-    Times {
-        monotonic_ns: clock::monotonic_ns(),
-        unix_ns: clock::unix_ns(),
-    }
-}
-
-/// The capture time of a frame from another machine, on this one's monotonic clock. Unknown until
-/// the offset is.
-fn to_this_clock(frame: &mut Frame, offset: Option<ClockOffset>) {
-    let header = &mut frame.header;
-    let Some(offset) = offset else {
-        header.capture_mono_ns = 0;
-        return;
-    };
-    header.capture_mono_ns = offset.to_local_monotonic(header.capture_mono_ns);
-    let error_us = u32::try_from(offset.error_ns.div_ceil(1000)).unwrap_or(u32::MAX);
-    header.clock_error_us = header.clock_error_us.saturating_add(error_us);
-}
-
-/// Time since capture: on this machine's monotonic clock if it is known there, else on UTC.
-fn age_of(frame: &Frame) -> Duration {
-    let captured = frame.header.capture_mono_ns;
-    if captured != 0 {
-        return since(captured);
-    }
-    let age = clock::unix_ns().saturating_sub(frame.header.capture_ns);
-    Duration::from_nanos(u64::try_from(age).unwrap_or(0))
-}
-
-fn is_expired(frame: &Frame, qos: &LinkQos, age: Duration) -> bool {
-    let ttl = Some(frame.header.ttl_ms).filter(|ttl| *ttl > 0);
-    let limit = [qos.max_age_ms, ttl].into_iter().flatten().min();
-    limit.is_some_and(|limit| age > Duration::from_millis(u64::from(limit)))
 }
 
 fn describe(error: &dyn std::error::Error) -> String {

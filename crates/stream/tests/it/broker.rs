@@ -1,143 +1,14 @@
-//! Links over a real redis-server: killed, emptied, full, hostile. Skipped where none is installed.
+//! Links over a real redis-server: killed, emptied, full, hostile. What every transport has to do is
+//! in `conformance`. Skipped where none is installed.
 
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use edgeflow_spec::broker::Broker;
 use edgeflow_spec::qos::{LinkQos, OnFull};
-use edgeflow_stream::broker::{RedisDial, Sink, SinkConfig, stream_key};
-use edgeflow_stream::transport::unix::UnixDial;
-use edgeflow_stream::{
-    InputConfig, Limits, Publisher, Received, SendError, Subscriber, SubscriberConfig,
-};
-use edgeflow_testkit::Redis;
+use edgeflow_stream::broker::{RedisDial, admin, stream_key};
+use edgeflow_stream::{SendError, Subscriber};
 
+use crate::broker_fixture::*;
 use crate::support::*;
-
-const GROUP: &str = "c";
-
-/// A producer whose output goes to a broker.
-struct Fixture {
-    // Dropped in this order: the sink before its output, all before the folder.
-    sink: Option<Sink>,
-    publisher: Publisher,
-    redis: Redis,
-    broker: Broker,
-    qos: LinkQos,
-    reports: mpsc::Receiver<Option<String>>,
-    _output: Unix,
-    _dir: tempfile::TempDir,
-}
-
-impl Fixture {
-    /// `None`, with a note, where there is no redis-server.
-    fn start(qos: LinkQos) -> Option<Self> {
-        Self::start_with(qos, &[], None)
-    }
-
-    fn start_with(qos: LinkQos, options: &[&str], password: Option<&str>) -> Option<Self> {
-        if !Redis::is_installed() {
-            eprintln!("skipped: redis-server is not installed");
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let redis = Redis::start(dir.path(), options).unwrap();
-        let password_file = password.map(|password| {
-            let path = dir.path().join("password");
-            std::fs::write(&path, password).unwrap();
-            path
-        });
-        let broker = Broker {
-            redis: redis.address(),
-            password_file,
-        };
-        let mut output = Unix::new();
-        let publisher = publisher(&mut output, vec![group(GROUP, &qos)]);
-        let (report, reports) = mpsc::channel();
-        let sink = Sink::start(SinkConfig {
-            broker: broker.clone(),
-            key: key(),
-            link: format!("p->{GROUP}"),
-            group: GROUP.to_owned(),
-            qos: qos.clone(),
-            dial: Box::new(UnixDial::new(output.path())),
-            report: Box::new(move |problem| {
-                let _ = report.send(problem);
-            }),
-        });
-        Some(Self {
-            sink: Some(sink.unwrap()),
-            publisher,
-            redis,
-            broker,
-            qos,
-            reports,
-            _output: output,
-            _dir: dir,
-        })
-    }
-
-    fn consumer(&self, member: &str) -> Subscriber {
-        let config = SubscriberConfig {
-            member: member.to_owned(),
-            limits: Limits::default(),
-        };
-        let input = InputConfig {
-            port: "in".to_owned(),
-            link: format!("p->{GROUP}"),
-            group: GROUP.to_owned(),
-            qos: self.qos.clone(),
-            from: "s.p.0".to_owned(),
-            dial: Box::new(RedisDial::new(self.broker.clone(), key())),
-        };
-        Subscriber::new(&config, vec![input]).unwrap()
-    }
-
-    fn send(&self, numbers: std::ops::Range<u32>) {
-        for number in numbers {
-            self.publisher.send(numbered(number)).unwrap();
-        }
-    }
-
-    /// Waits until all that was sent is in the broker.
-    fn stored(&self, frames: u64) {
-        wait_for(&self.publisher, GROUP, |stats| stats.delivered >= frames);
-    }
-
-    fn length(&self) -> u64 {
-        self.redis
-            .command(&["xlen", &key()])
-            .unwrap()
-            .parse()
-            .unwrap()
-    }
-
-    /// Waits until nothing is left of what was acknowledged.
-    fn drained(&self) {
-        let start = Instant::now();
-        while self.length() > 0 {
-            assert!(start.elapsed() < PATIENCE, "entries are left");
-            std::thread::yield_now();
-        }
-        let keys = self.redis.command(&["keys", "*blob*"]).unwrap();
-        assert_eq!(keys, "", "payloads are left");
-        let state = format!("{}:state", key());
-        assert_eq!(self.redis.command(&["hget", &state, "bytes"]).unwrap(), "0");
-    }
-
-    /// The next report that says something.
-    fn problem(&self) -> String {
-        loop {
-            if let Some(text) = self.reports.recv_timeout(PATIENCE).unwrap() {
-                return text;
-            }
-        }
-    }
-}
-
-fn key() -> String {
-    stream_key("dev", "s.p.0", "p->c")
-}
 
 fn expect_in_order(consumer: &mut Subscriber, numbers: std::ops::Range<u32>) {
     for wanted in numbers {
@@ -190,19 +61,6 @@ fn frames_wait_for_a_consumer_and_keep_their_order() {
 }
 
 #[test]
-fn balanced_keeps_everything_within_its_lag() {
-    let Some(fixture) = Fixture::start(LinkQos::balanced()) else {
-        return;
-    };
-    fixture.send(0..20);
-    fixture.stored(20);
-    let mut consumer = fixture.consumer("c.0");
-    expect_in_order(&mut consumer, 0..20);
-    consumer.ack();
-    fixture.drained();
-}
-
-#[test]
 fn realtime_jumps_to_the_newest() {
     let Some(fixture) = Fixture::start(LinkQos::realtime()) else {
         return;
@@ -240,24 +98,6 @@ fn replicas_share_the_frames() {
     second.ack();
     seen.sort_unstable();
     assert_eq!(seen, (0..60).collect::<Vec<_>>());
-    fixture.drained();
-}
-
-#[test]
-fn what_a_lost_consumer_had_comes_again_to_its_next_life() {
-    let Some(fixture) = Fixture::start(LinkQos::durable()) else {
-        return;
-    };
-    fixture.send(0..20);
-    let mut consumer = fixture.consumer("c.0");
-    expect_in_order(&mut consumer, 0..5);
-    // Number 4 is in the loop, and more are on the way.
-    drop(consumer);
-    let mut consumer = fixture.consumer("c.0");
-    let again: Received = expect(&mut consumer);
-    assert_eq!((number(&again), again.redelivered), (4, true));
-    expect_in_order(&mut consumer, 5..20);
-    consumer.ack();
     fixture.drained();
 }
 
@@ -408,4 +248,140 @@ fn a_wrong_password_is_reported_without_showing_it() {
     std::fs::write(file, "right\n").unwrap();
     let mut consumer = fixture.consumer("c.0");
     expect_in_order(&mut consumer, 0..3);
+}
+
+#[test]
+fn what_a_dead_replica_had_goes_to_another_after_a_while() {
+    let Some(fixture) = Fixture::start(LinkQos::durable()) else {
+        return;
+    };
+    let mut doomed = fixture.consumer("c.0");
+    fixture.send(0..4);
+    assert_eq!(number(&expect(&mut doomed)), 0);
+    drop(doomed);
+    let pending = || {
+        fixture
+            .redis
+            .command(&["xpending", &key(), GROUP, "-", "+", "10", "d/c.0"])
+    };
+    let start = Instant::now();
+    let ids = loop {
+        let pending = pending().unwrap();
+        let lines = pending.lines().map(str::trim);
+        let ids: Vec<String> = lines
+            .filter(|l| l.contains('-'))
+            .map(str::to_owned)
+            .collect();
+        if ids.len() == 4 {
+            break ids;
+        }
+        assert!(start.elapsed() < PATIENCE, "{pending}");
+    };
+    // As if half a minute had passed.
+    for id in &ids {
+        let words = [
+            "xclaim",
+            &key(),
+            GROUP,
+            "d/c.0",
+            "0",
+            id,
+            "IDLE",
+            "40000",
+            "JUSTID",
+        ];
+        fixture.redis.command(&words).unwrap();
+    }
+    let mut heir = fixture.consumer("c.1");
+    let first = expect(&mut heir);
+    assert_eq!((number(&first), first.redelivered), (0, true));
+    expect_in_order(&mut heir, 1..4);
+    heir.ack();
+    fixture.drained();
+}
+
+#[test]
+fn a_frozen_consumer_holds_up_no_other_link() {
+    let Some(mut transport) = Redis::new() else {
+        return;
+    };
+    let qos = LinkQos::realtime();
+    let publisher = publisher(&mut transport, vec![group("a", &qos), group("b", &qos)]);
+    let mut frozen = subscriber(&transport, "a.0", "a", &qos);
+    let mut lively = subscriber(&transport, "b.0", "b", &qos);
+    connect(&mut frozen);
+    connect(&mut lively);
+    wait_for(&publisher, "b", |stats| stats.consumers == 1);
+    for sent in 0..20 {
+        publisher.send(sized(sent, 1_000_000)).unwrap();
+        assert_eq!(number(&expect(&mut lively)), sent);
+        assert!(lively.recv(Duration::ZERO).unwrap().is_none());
+    }
+    assert!(frozen.is_connected());
+}
+
+#[test]
+fn a_full_broker_is_reported_and_can_be_emptied() {
+    let Some(fixture) = Fixture::start(LinkQos::durable()) else {
+        return;
+    };
+    let limit = [
+        "config",
+        "set",
+        "maxmemory",
+        "8mb",
+        "maxmemory-policy",
+        "noeviction",
+    ];
+    fixture.redis.command(&limit).unwrap();
+    for number in 0..40 {
+        fixture.publisher.send(sized(number, 400_000)).unwrap();
+    }
+    let problem = fixture.problem();
+    assert!(problem.contains("maxmemory"), "{problem}");
+    let mut consumer = fixture.consumer("c.0");
+    expect_in_order(&mut consumer, 0..40);
+    consumer.ack();
+    fixture.drained();
+}
+
+#[test]
+fn a_stream_that_is_gone_leaves_its_frames_to_its_heir_and_nothing_else() {
+    let Some(fixture) = Fixture::start(LinkQos::durable()) else {
+        return;
+    };
+    let heir = stream_key("dev", "s.p.1", "p->c");
+    fixture.publisher.send(sized(0, 200_000)).unwrap();
+    fixture.send(1..30);
+    fixture.stored(30);
+    // Half of them were given to somebody who is gone.
+    let mut gone = fixture.consumer("c.0");
+    assert_eq!(number(&expect(&mut gone)), 0);
+    drop(gone);
+    let removed = admin::remove_stream(&fixture.broker, &key(), GROUP, Some(&heir)).unwrap();
+    assert_eq!((removed.moved, removed.dropped), (30, 0));
+    let dial = RedisDial::new(fixture.broker.clone(), &heir).from_device("d");
+    let mut consumer = fixture.consumer_of("c.0", dial);
+    expect_in_order(&mut consumer, 0..30);
+    consumer.ack();
+    let start = Instant::now();
+    while fixture.redis.command(&["xlen", &heir]).unwrap() != "0" {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    let removed = admin::remove_stream(&fixture.broker, &heir, GROUP, None).unwrap();
+    assert_eq!(removed, admin::Removed::default());
+    assert_eq!(fixture.redis.command(&["keys", "*"]).unwrap(), "");
+}
+
+#[test]
+fn without_an_heir_the_frames_go_with_their_stream() {
+    let Some(fixture) = Fixture::start(LinkQos::durable()) else {
+        return;
+    };
+    fixture.publisher.send(sized(0, 200_000)).unwrap();
+    fixture.send(1..20);
+    fixture.stored(20);
+    let removed = admin::remove_stream(&fixture.broker, &key(), GROUP, None).unwrap();
+    assert_eq!((removed.moved, removed.dropped), (0, 20));
+    assert_eq!(fixture.redis.command(&["keys", "*"]).unwrap(), "");
 }

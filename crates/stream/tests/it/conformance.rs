@@ -59,6 +59,46 @@ conformance!(
     a_consumer_that_leaves_blames_no_frame,
 );
 
+/// The same over a broker, as far as it can hold there.
+macro_rules! over_a_broker {
+    ($($behaviour:ident),* $(,)?) => {
+        mod redis {
+            $(#[test] fn $behaviour() {
+                if let Some(mut transport) = crate::support::Redis::new() {
+                    super::$behaviour(&mut transport);
+                }
+            })*
+        }
+    };
+}
+
+// What is not here, and why. `broker` has tests of its own in its place.
+// * Groups that nobody declared, views among them: a broker has streams of declared links only, and
+//   a consumer may be there before its producer. (a_frame_arrives_as_it_was_sent,
+//   a_durable_group_has_to_be_declared, a_consumer_takes_the_place_of_its_older_self,
+//   a_view_leaves_nothing_behind)
+// * The producer's counters see the broker take frames, not the consumer: when it connects, how old
+//   frames are at it, its limits. (realtime_gives_the_newest_frame, replicas_share_the_frames_of_a_group,
+//   a_frozen_consumer_holds_up_nobody, an_old_realtime_frame_expires, a_frame_over_the_consumers_limit_is_left_out)
+// * The broker holds a window beside that of the output. (durable_blocks_and_can_be_interrupted,
+//   durable_fails_when_told_to, balanced_skips_to_the_newest_when_it_lags,
+//   balanced_skips_what_has_waited_too_long, a_balanced_window_is_bounded_in_bytes,
+//   what_the_window_has_no_room_for_comes_from_disk_in_order)
+// * A broker does not see a consumer die: its frames go to another one after half a minute, and none
+//   is blamed. (unfinished_frames_of_a_lost_replica_go_to_another, a_frame_that_kills_its_consumer_is_put_aside,
+//   a_frame_that_was_finished_does_not_come_twice)
+// * A consumer stays connected when its producer goes. (the_link_survives_a_new_producer)
+over_a_broker!(
+    durable_keeps_everything_from_the_start,
+    a_frame_that_was_not_finished_comes_again,
+    closing_waits_for_durable_consumers,
+    several_inputs_are_served_in_turn,
+    a_wake_ends_a_wait,
+    balanced_keeps_everything_within_its_lag,
+    balanced_gives_a_lost_frame_again,
+    a_consumer_that_leaves_blames_no_frame,
+);
+
 fn a_frame_arrives_as_it_was_sent(transport: &mut dyn Transport) {
     let qos = LinkQos::realtime();
     let publisher = publisher(transport, vec![]);

@@ -5,6 +5,8 @@
 
 mod balanced;
 mod broker;
+mod broker_access;
+mod broker_fixture;
 mod conformance;
 mod conservation;
 mod dead_letters;

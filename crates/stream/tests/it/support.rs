@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use edgeflow_spec::broker::Broker;
 use edgeflow_spec::qos::{LinkQos, OnFull};
+use edgeflow_stream::broker::{RedisDial, Sink, SinkConfig, stream_key};
 use edgeflow_stream::stats::GroupStats;
 use edgeflow_stream::transport::shm::SharedMemory;
 use edgeflow_stream::transport::unix::{UnixDial, UnixListen};
@@ -24,6 +26,12 @@ pub(crate) trait Transport {
     fn shared_memory(&self) -> Option<SharedMemory> {
         None
     }
+    /// The same for one link, where links have a way each.
+    fn dial_link(&self, _link: &str) -> Box<dyn Dial> {
+        self.dial()
+    }
+    /// Told when the producer listens, with the groups that it knows.
+    fn serve(&mut self, _groups: &[GroupConfig]) {}
 }
 
 pub(crate) struct Memory(Option<memory::MemoryDial>);
@@ -120,6 +128,66 @@ impl Transport for Shm {
     }
 }
 
+/// Streams of a real redis-server.
+pub(crate) struct Redis {
+    // Dropped before the server.
+    sinks: Vec<Sink>,
+    unix: Unix,
+    redis: edgeflow_testkit::Redis,
+    _dir: tempfile::TempDir,
+}
+
+impl Redis {
+    /// `None`, with a note, where there is no redis-server.
+    pub(crate) fn new() -> Option<Self> {
+        if !edgeflow_testkit::Redis::is_installed() {
+            eprintln!("skipped: redis-server is not installed");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        Some(Self {
+            sinks: Vec::new(),
+            unix: Unix::new(),
+            redis: edgeflow_testkit::Redis::start(dir.path(), &[]).unwrap(),
+            _dir: dir,
+        })
+    }
+
+    fn broker(&self) -> Broker {
+        Broker::at(self.redis.address())
+    }
+}
+
+impl Transport for Redis {
+    fn listen(&mut self) -> Box<dyn Listen> {
+        self.unix.listen()
+    }
+
+    fn dial(&self) -> Box<dyn Dial> {
+        self.dial_link("p->c")
+    }
+
+    fn dial_link(&self, link: &str) -> Box<dyn Dial> {
+        let key = stream_key("dev", "s.p.0", link);
+        Box::new(RedisDial::new(self.broker(), key))
+    }
+
+    fn serve(&mut self, groups: &[GroupConfig]) {
+        for group in groups {
+            let config = SinkConfig {
+                broker: self.broker(),
+                key: stream_key("dev", "s.p.0", &group.link),
+                link: group.link.clone(),
+                group: group.group.clone(),
+                qos: group.qos.clone(),
+                dial: self.unix.dial(),
+                report: Box::new(|_| {}),
+            };
+            self.sinks.push(Sink::start(config).unwrap());
+        }
+    }
+}
+
 pub(crate) fn durable(window_frames: u32, on_full: OnFull) -> LinkQos {
     LinkQos {
         window_frames,
@@ -143,7 +211,10 @@ pub(crate) fn publisher(transport: &mut dyn Transport, groups: Vec<GroupConfig>)
         limits: Limits::default(),
         shared_memory: transport.shared_memory(),
     };
-    Publisher::new(config, transport.listen()).unwrap()
+    let groups = config.groups.clone();
+    let publisher = Publisher::new(config, transport.listen()).unwrap();
+    transport.serve(&groups);
+    publisher
 }
 
 /// A publisher that keeps things on disk in `store`.
@@ -158,7 +229,10 @@ pub(crate) fn stored(
         limits: Limits::default(),
         shared_memory: transport.shared_memory(),
     };
-    Publisher::with_store(config, store, transport.listen()).unwrap()
+    let groups = config.groups.clone();
+    let publisher = Publisher::with_store(config, store, transport.listen()).unwrap();
+    transport.serve(&groups);
+    publisher
 }
 
 pub(crate) fn subscriber(
@@ -196,7 +270,7 @@ pub(crate) fn input(
         group: group.to_owned(),
         qos: qos.clone(),
         from: "s.p.0".to_owned(),
-        dial: transport.dial(),
+        dial: transport.dial_link(&format!("p->{group}")),
     }
 }
 
