@@ -107,16 +107,9 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
         Arc::clone(&events),
         logs.clone(),
     );
-    let server = config
-        .server
-        .clone()
-        .unwrap_or_else(|| match identity.server() {
-            "" => DEFAULT_SERVER.to_owned(),
-            server => server.to_owned(),
-        });
     let context = Arc::new(session::Context {
         paths,
-        server,
+        server: server(config, &identity),
         identity: watch::Sender::new(identity),
         device,
         ledger,
@@ -152,6 +145,13 @@ fn start_links(config: &Config, context: &Arc<session::Context>, tasks: &Tasks) 
     tasks.spawn("links", links.run());
     let follow = links::follow(Arc::clone(&context.ledger), context.applied.clone(), table);
     tasks.spawn("link-table", follow);
+}
+
+/// Where the control plane is: as configured, else where the device enrolled.
+fn server(config: &Config, identity: &session::Identity) -> String {
+    let enrolled = Some(identity.server()).filter(|server| !server.is_empty());
+    let configured = config.server.as_deref();
+    configured.or(enrolled).unwrap_or(DEFAULT_SERVER).to_owned()
 }
 
 /// Starts everything; the returned future stops the nodes if they are to be stopped.

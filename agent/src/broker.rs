@@ -86,10 +86,12 @@ fn memory(assignment: &Assignment) -> Option<u64> {
     let needing = needing.filter(|instance| instance.needs_own_broker());
     let outputs = needing.clone().flat_map(|instance| &instance.outputs);
     let groups = outputs.flat_map(|output| &output.groups);
-    let windows = groups.filter(|group| group.qos.via_broker).map(|group| {
-        let frames = u64::from(group.qos.window_frames) * ENTRY_BYTES;
-        group.qos.window_bytes.saturating_add(frames)
-    });
+    let windows = groups
+        .filter(|group| group.qos.wants_broker())
+        .map(|group| {
+            let frames = u64::from(group.qos.window_frames) * ENTRY_BYTES;
+            group.qos.window_bytes.saturating_add(frames)
+        });
     let bytes = windows.fold(0_u64, u64::saturating_add);
     needing
         .count()
@@ -139,14 +141,14 @@ pub async fn run(
 
 #[cfg(test)]
 mod tests {
-    use edgeflow_spec::LinkQos;
+    use edgeflow_spec::{LinkQos, qos::Via};
     use serde_json::json;
 
     use super::*;
 
     fn assignment(via_broker: bool) -> Assignment {
         let qos = LinkQos {
-            via_broker,
+            via: if via_broker { Via::Broker } else { Via::Auto },
             window_bytes: 50 * 1024 * 1024,
             ..LinkQos::durable()
         };
@@ -157,6 +159,7 @@ mod tests {
         });
         Assignment {
             instances: vec![serde_json::from_value(instance).unwrap()],
+            ..Assignment::default()
         }
     }
 

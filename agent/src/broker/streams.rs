@@ -180,7 +180,7 @@ fn wanted(assignment: &Assignment, device: &str, own: &Broker) -> Streams {
     let mut streams = Streams::new();
     for instance in &assignment.instances {
         for group in instance.outputs.iter().flat_map(|output| &output.groups) {
-            let own = Some(own).filter(|_| group.qos.via_broker);
+            let own = Some(own).filter(|_| group.qos.wants_broker());
             let Some(broker) = instance.broker.as_ref().or(own) else {
                 continue;
             };

@@ -137,7 +137,7 @@ fn missing_brokers(world: &World, name: &str) -> Vec<String> {
         return Vec::new();
     };
     let spec = &system.spec;
-    let link = spec.links.iter().find(|link| link.qos.via_broker);
+    let link = spec.links.iter().find(|link| link.qos.wants_broker());
     let Some(link) = link.filter(|_| spec.broker.is_none()) else {
         return Vec::new();
     };

@@ -206,7 +206,7 @@ impl Instance {
                 .for_each(|group| group.devices.clear());
         }
         for output in copy.outputs.iter_mut().filter(|_| self.broker.is_none()) {
-            let stays = |group: &OutputGroup| group.qos.keeps_frames() || group.qos.via_broker;
+            let stays = |group: &OutputGroup| group.qos.keeps_frames() || group.qos.wants_broker();
             output.groups.retain(stays);
         }
         hex(&Sha256::digest(
@@ -219,7 +219,7 @@ impl Instance {
         let inputs = self.inputs.iter().map(|input| &input.qos);
         let groups = self.outputs.iter().flat_map(|output| &output.groups);
         let mut links = inputs.chain(groups.map(|group| &group.qos));
-        self.broker.is_none() && links.any(|qos| qos.via_broker)
+        self.broker.is_none() && links.any(|qos| qos.wants_broker())
     }
 
     /// The parameters that the node has to work with: what was set since wins.

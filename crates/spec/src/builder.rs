@@ -31,7 +31,7 @@ use crate::{
     validate,
 };
 
-pub use crate::qos::{OnFull, QosMode};
+pub use crate::qos::{OnFull, QosMode, Via};
 
 /// A system in the making.
 #[derive(Debug)]
@@ -412,9 +412,9 @@ impl LinkChain<'_> {
         self.change(|qos| qos.max_deliveries = deliveries)
     }
 
-    /// Sends the last link through a broker: the system's, or the device's own. After `qos`.
-    pub fn via_broker(self) -> Self {
-        self.change(|qos| qos.via_broker = true)
+    /// Says what carries the last link. After `qos`.
+    pub fn via(self, via: Via) -> Self {
+        self.change(|qos| qos.via = via)
     }
 
     fn change(self, change: impl FnOnce(&mut LinkQos)) -> Self {

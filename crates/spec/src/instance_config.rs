@@ -35,7 +35,7 @@ pub struct InstanceConfig {
 impl InstanceConfig {
     /// The broker that a link goes through, if any.
     pub fn broker(&self, qos: &LinkQos) -> Option<&Broker> {
-        let own = self.own_broker.as_ref().filter(|_| qos.via_broker);
+        let own = self.own_broker.as_ref().filter(|_| qos.wants_broker());
         self.instance.broker.as_ref().or(own)
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     assignment::{Assignment, Instance, Program, RestartPolicy},
     placement::Spots,
-    qos::{LinkQos, QosMode},
+    qos::{LinkQos, QosMode, Via},
     quantity::format_duration_ms,
     system::{Link, NodeSpec, System},
     text::qos_options,
@@ -116,7 +116,7 @@ pub fn transport(system: &System, link: &Link, spots: Option<&Spots>) -> Transpo
             reason: "`broker` names a server",
         };
     }
-    if link.qos.via_broker {
+    if link.qos.wants_broker() {
         return Transport {
             name: "redis",
             reason: "`via=broker`: the device's own redis-server",
@@ -141,6 +141,12 @@ pub fn transport(system: &System, link: &Link, spots: Option<&Spots>) -> Transpo
         return Transport {
             name: "tcp",
             reason: "replicas run on several devices; those on one device use shm",
+        };
+    }
+    if link.qos.via == Via::Socket {
+        return Transport {
+            name: "unix",
+            reason: "`via=socket`",
         };
     }
     Transport {

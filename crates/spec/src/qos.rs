@@ -43,9 +43,37 @@ pub struct LinkQos {
     /// that the disk has no room for are counted as lost instead.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub live_source: bool,
-    /// The link goes through a broker: the system's, or the device's own where the system names none.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub via_broker: bool,
+    /// What carries the link, if the manifest says it.
+    #[serde(default, skip_serializing_if = "Via::is_auto")]
+    pub via: Via,
+}
+
+/// What carries a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// The fastest way there is.
+    #[default]
+    Auto,
+    /// A broker: the system's, or the device's own where the system names none.
+    Broker,
+    /// On a device a socket, and never shared memory.
+    Socket,
+}
+
+impl Via {
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Broker => "broker",
+            Self::Socket => "socket",
+        }
+    }
 }
 
 /// The policy of a link.
@@ -162,8 +190,13 @@ impl LinkQos {
             spill_bytes: DEFAULT_SPILL_BYTES,
             max_deliveries: DEFAULT_MAX_DELIVERIES,
             live_source: false,
-            via_broker: false,
+            via: Via::Auto,
         }
+    }
+
+    /// Whether it asks for a broker.
+    pub fn wants_broker(&self) -> bool {
+        self.via == Via::Broker
     }
 
     /// How long a frame waits for those before it; `None` on a link that is not ordered.

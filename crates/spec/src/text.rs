@@ -12,7 +12,7 @@ use crate::{
     assignment::{Program, RestartPolicy},
     broker::Broker,
     placement::Placement,
-    qos::{DEFAULT_ORDER_TIMEOUT_MS, LinkQos, OnFull, QosMode},
+    qos::{DEFAULT_ORDER_TIMEOUT_MS, LinkQos, OnFull, QosMode, Via},
     quantity::{format_bytes, format_duration_ms},
     system::{
         API_VERSION, DEFAULT_INPUT, DEFAULT_OUTPUT, DEFAULT_STOP_GRACE_MS, KIND, Link, NodeSpec,
@@ -221,7 +221,8 @@ struct LinkFields {
     ordered: Option<bool>,
     /// How long a frame waits for those before it: `500ms`.
     order_timeout: Option<String>,
-    /// What carries it: `broker`, the one of the system, or of the device where the system names none.
+    /// What carries it, in the place of the fastest way there is. `broker`: that of the system, or of the
+    /// device where the system names none. `socket`: on a device never shared memory.
     via: Option<ViaText>,
 }
 
@@ -229,7 +230,9 @@ struct LinkFields {
 #[serde(rename_all = "lowercase")]
 #[allow(dead_code, reason = "only in the schema")]
 enum ViaText {
+    Auto,
     Broker,
+    Socket,
 }
 
 fn is_one(replicas: &u32) -> bool {
@@ -354,8 +357,8 @@ pub(crate) fn qos_options(qos: &LinkQos) -> Vec<String> {
     if qos.max_deliveries != defaults.max_deliveries {
         options.push(format!("max_deliveries={}", qos.max_deliveries));
     }
-    if qos.via_broker {
-        options.push("via=broker".to_owned());
+    if qos.via != Via::Auto {
+        options.push(format!("via={}", qos.via.name()));
     }
     match qos.order_timeout_ms {
         None => {}

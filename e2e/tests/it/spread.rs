@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use edgeflow_proto::v1::{self as pb, SystemPhase};
-use edgeflow_testkit::{AgentOptions, Fleet, Network, binary, kill, until};
+use edgeflow_testkit::{AgentOptions, Fleet, Network, Redis, binary, kill, until};
 
 use crate::apply::instance_stats;
 
@@ -220,6 +220,32 @@ fn a_stranger_gets_nothing_at_the_link_port() -> Result<()> {
     fleet.wait_system("demo", "frames go on", |system| {
         instance_stats(system, "motion").is_some_and(|stats| stats.frames > 40)
     })?;
+    fleet.finish()
+}
+
+#[test]
+fn a_redis_server_carries_the_links_of_a_spread_system() -> Result<()> {
+    if !Redis::is_installed() {
+        eprintln!("skipped: redis-server is not installed");
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let redis = Redis::start(dir.path(), &[])?;
+    let mut fleet = two_devices()?;
+    let broker = format!("spec:\n  broker: {{redis: '{}'}}", redis.address());
+    fleet.apply_ready(&pictures().replacen("spec:", &broker, 1))?;
+    let system = fleet.wait_system("demo", "frames through the server", |system| {
+        instance_stats(system, "motion").is_some_and(|stats| stats.frames > 20)
+    })?;
+    ensure!(device_of(&system, "demo.camera.0") != device_of(&system, "demo.motion.0"));
+    let carried = system.links.iter().all(|link| link.transport == "redis");
+    ensure!(carried, "{:?}", system.links);
+    // No agent has to be reached by another one then.
+    let address = fleet.agent_named("cam")?.link_address().to_owned();
+    ensure!(
+        std::net::TcpStream::connect(address).is_err(),
+        "open for nobody"
+    );
     fleet.finish()
 }
 

@@ -4,7 +4,7 @@ use super::Decoder;
 use super::fields::{Fields, Shape};
 use crate::{
     broker::{self, Broker},
-    qos::LinkQos,
+    qos::{LinkQos, Via},
     source::Mark,
     suggest,
     yaml::{Node, Value},
@@ -72,10 +72,11 @@ impl Decoder<'_> {
         let Some((_, text, mark)) = values.iter().find(|(name, ..)| *name == VIA) else {
             return;
         };
-        if *text != "broker" {
-            let message = format!("`{VIA}` can't be `{text}`");
-            self.error("invalid-value", *mark, message, "write `via=broker`");
-        } else if self.no_broker {
+        let words = [Via::Auto, Via::Broker, Via::Socket].map(|via| (via.name(), via));
+        let Some(via) = self.word(text, *mark, VIA, &words) else {
+            return;
+        };
+        if via == Via::Broker && self.no_broker {
             self.error(
                 "no-broker",
                 *mark,
@@ -83,7 +84,7 @@ impl Decoder<'_> {
                 "write `broker: auto`, name a server, or remove `via`",
             );
         }
-        qos.via_broker = true;
+        qos.via = via;
     }
 
     fn broker_word(&mut self, node: &Node) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::Check;
 use crate::{
     assignment::Program,
+    placement::Placement,
     problem::Severity,
     qos::{OnFull, QosMode},
     quantity::format_bytes,
@@ -34,6 +35,7 @@ impl Check<'_> {
                     "a link joins two different nodes",
                 );
             }
+            self.via(link, &path);
             self.policy(link, &path);
             self.order(link, &path);
         }
@@ -81,6 +83,21 @@ impl Check<'_> {
     }
 
     /// Durable and blocking right behind something that can't wait is a promise nobody can keep.
+    fn via(&mut self, link: &Link, path: &str) {
+        let system = self.system;
+        if link.qos.wants_broker()
+            && system.placement == Placement::Spread
+            && system.broker.is_none()
+        {
+            self.error(
+                "no-broker",
+                &format!("{path}.qos"),
+                "a device's own broker can't be reached from the other devices of a spread system",
+                "name a server that all of them reach: `broker: {redis: redis://HOST:6379}`",
+            );
+        }
+    }
+
     fn policy(&mut self, link: &Link, path: &str) {
         let live = self
             .system

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use edgeflow_spec::qos::{LinkQos, QosMode};
+use edgeflow_spec::qos::{LinkQos, QosMode, Via};
 use rustix::event::PollFlags;
 
 use super::age::{age_of, is_expired, now_here, since, to_this_clock};
@@ -56,6 +56,8 @@ pub(super) struct Peer {
     missing: u64,
     /// Why the next connection goes without shared memory.
     no_shared_memory: Option<String>,
+    /// Which is the manifest's wish.
+    socket_only: bool,
 }
 
 impl std::fmt::Debug for Peer {
@@ -136,6 +138,8 @@ impl Peer {
             no_shared_memory: String::new(),
             via: input.dial.via().unwrap_or_default().to_owned(),
         };
+        let no_shared_memory =
+            (input.qos.via == Via::Socket).then(|| "the manifest says `via=socket`".to_owned());
         Self {
             port: input.port.into(),
             counters,
@@ -153,7 +157,8 @@ impl Peer {
             seen: Seen::default(),
             held: HashSet::new(),
             missing: 0,
-            no_shared_memory: None,
+            socket_only: no_shared_memory.is_some(),
+            no_shared_memory,
         }
     }
 
@@ -386,7 +391,9 @@ impl Peer {
             conn.pending.credits = self.prefetch();
         }
         // It may work with the next producer.
-        self.no_shared_memory = None;
+        if !self.socket_only {
+            self.no_shared_memory = None;
+        }
         self.retry = MIN_RETRY;
         self.told.clear();
         tracing::debug!(from = %self.from, port = %self.port, "input connected");

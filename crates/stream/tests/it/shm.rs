@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use edgeflow_spec::qos::{LinkQos, OnFull};
+use edgeflow_spec::qos::{LinkQos, OnFull, Via};
 use edgeflow_stream::{Limits, Publisher};
 
 use crate::support::*;
@@ -325,4 +325,29 @@ fn a_consumer_of_another_user_gets_the_socket_and_a_reason() {
     let reason = "the consumer runs as another user (65534)";
     assert_eq!(stats.transport_reason, reason);
     assert_eq!(publisher.handle().shared_memory().written, 0);
+}
+
+#[test]
+fn a_link_that_asks_for_the_socket_gets_it_also_after_a_reconnect() {
+    let mut transport = Shm::new();
+    let qos = LinkQos {
+        via: Via::Socket,
+        ..LinkQos::realtime()
+    };
+    let mut consumer = subscriber(&transport, "c.0", "c", &qos);
+    for life in 0..2 {
+        let publisher = publisher(&mut transport, vec![]);
+        let start = Instant::now();
+        while !publisher.stats().iter().any(|it| it.consumers == 1) {
+            assert!(start.elapsed() < PATIENCE);
+            assert!(consumer.recv(Duration::from_millis(5)).unwrap().is_none());
+        }
+        connect(&mut consumer);
+        publisher.send(sized(life, 50_000)).unwrap();
+        assert_payload(&expect(&mut consumer).frame.payload, life, 50_000);
+        let stats = stats_of(&publisher, "c");
+        assert_eq!(stats.transport, "unix");
+        assert!(stats.transport_reason.contains("via=socket"), "{stats:?}");
+        assert_eq!(publisher.handle().shared_memory().written, 0);
+    }
 }
