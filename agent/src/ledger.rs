@@ -254,6 +254,7 @@ mod tests {
             inputs: Vec::new(),
             outputs: Vec::new(),
             broker: None,
+            trace_every: 100,
             restart: Default::default(),
             overrides: Default::default(),
             stop_grace_ms: 1000,

@@ -37,6 +37,7 @@ pub(crate) fn command(node: &str, words: &[&str]) -> Instance {
             groups: Vec::new(),
         }],
         broker: None,
+        trace_every: 100,
         restart: Default::default(),
         overrides: Default::default(),
         stop_grace_ms: 2000,

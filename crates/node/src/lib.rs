@@ -34,11 +34,11 @@ mod params;
 mod runner;
 mod stop;
 pub mod testing;
+mod tracer;
 
 pub use edgeflow_spec::params::Parameter;
 pub use edgeflow_spec::quantity;
-pub use edgeflow_stream::meta::TRACKS;
-pub use edgeflow_stream::meta::{DETECTIONS, MetaError};
+pub use edgeflow_stream::meta::{DETECTIONS, HOPS, Hop, MetaError, TRACKS};
 pub use edgeflow_stream::{Codec, Detection, Frame, Header, Kind, Meta, Track, clock};
 pub use serde;
 pub use tracing;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use edgeflow_stream::Frame;
 
+use crate::tracer::Tracer;
 use crate::{Condition, NodeError, Stop};
 
 /// What is behind the output ports.
@@ -30,6 +31,7 @@ pub struct Outputs {
     condition: Condition,
     stop: Stop,
     sent: u64,
+    pub(crate) tracer: Tracer,
 }
 
 impl Outputs {
@@ -45,7 +47,14 @@ impl Outputs {
             condition,
             stop,
             sent: 0,
+            tracer: Tracer::default(),
         }
+    }
+
+    /// Samples frames and adds hops from now on.
+    pub(crate) fn with_tracer(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
+        self
     }
 
     /// Sends a frame on an output port. A frame made from an input frame (by changing it, or with
@@ -70,7 +79,8 @@ impl Outputs {
         Ok(())
     }
 
-    fn send_at(&mut self, index: usize, frame: Frame) -> Result<(), NodeError> {
+    fn send_at(&mut self, index: usize, mut frame: Frame) -> Result<(), NodeError> {
+        self.tracer.sending(index, &mut frame);
         self.sink.send(index, frame)?;
         self.sent += 1;
         Ok(())

@@ -12,6 +12,7 @@ use edgeflow_stream::{Codec, Frame, Held, Kind, Received, Subscriber};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::tracer::{Arrived, Tracer};
 use crate::{
     Condition, Context, FusedNode, Input, Node, NodeError, Outputs, Parameter, Source, Step, Stop,
     parse_params, stop::Woken,
@@ -163,7 +164,8 @@ impl Session {
             Box::new(links.sink),
             condition.clone(),
             stop.clone(),
-        );
+        )
+        .with_tracer(Tracer::new(&config));
         Ok(Self {
             config,
             stop,
@@ -233,9 +235,11 @@ impl Session {
             let Some(received) = received else {
                 continue;
             };
+            let came = arrived(&received);
             let Received { port, frame, .. } = received;
             let origin = frame.clone();
             let start = Instant::now();
+            self.outputs.tracer.begin(start, Some((&origin, &came)));
             let input = Input { port, frame };
             let result = if origin.header.kind == Kind::Error {
                 node.process_error(input, &mut self.outputs)
@@ -315,6 +319,7 @@ impl Session {
                 }
             }
             let (start, before) = (Instant::now(), self.outputs.sent());
+            self.outputs.tracer.begin(start, None);
             let step = source.produce(&mut self.outputs);
             if self.outputs.sent() > before {
                 self.status.count_frame(start.elapsed());
@@ -357,6 +362,13 @@ impl Session {
         self.chain.settle(&mut self.subscriber);
         self.subscriber.close();
         tracing::info!(instance = %self.config.instance.id, "node stopped");
+    }
+}
+
+fn arrived(received: &Received) -> Arrived {
+    Arrived {
+        ns: received.arrived_ns,
+        clock: received.clock,
     }
 }
 

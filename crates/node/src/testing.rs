@@ -211,6 +211,7 @@ fn config(setup: &Setup) -> InstanceConfig {
             inputs: setup.inputs.iter().map(|port| input(port)).collect(),
             outputs: Vec::new(),
             broker: None,
+            trace_every: 0,
             restart: RestartPolicy::Never,
             overrides: Map::new(),
             stop_grace_ms: 0,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{broker::Broker, catalog, qos::LinkQos};
+use crate::{broker::Broker, catalog, qos::LinkQos, system::DEFAULT_TRACE_EVERY};
 
 /// Bytes of the digest that name a set of parameters.
 const PARAMS_HASH_BYTES: usize = 8;
@@ -70,11 +70,25 @@ pub struct Instance {
     /// What carries its links; without it, sockets and shared memory of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broker: Option<Broker>,
+    /// Of a source: one in so many of its frames is sampled for tracing; 0: none.
+    #[serde(
+        default = "default_trace_every",
+        skip_serializing_if = "is_default_trace_every"
+    )]
+    pub trace_every: u32,
     /// What to do when the process ends.
     #[serde(default)]
     pub restart: RestartPolicy,
     /// Time between the stop request and the kill, milliseconds.
     pub stop_grace_ms: u64,
+}
+
+fn default_trace_every() -> u32 {
+    DEFAULT_TRACE_EVERY
+}
+
+fn is_default_trace_every(every: &u32) -> bool {
+    *every == DEFAULT_TRACE_EVERY
 }
 
 /// What an instance runs.

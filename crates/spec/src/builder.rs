@@ -27,7 +27,10 @@ use crate::{
     qos::LinkQos,
     selector::Selector,
     source::{Mark, Marks, Source},
-    system::{DEFAULT_INPUT, DEFAULT_OUTPUT, Link, Metadata, NodeSpec, PortRef, System},
+    system::{
+        DEFAULT_INPUT, DEFAULT_OUTPUT, DEFAULT_TRACE_EVERY, Link, MAX_TRACE_EVERY, Metadata,
+        NodeSpec, PortRef, System,
+    },
     validate,
 };
 
@@ -41,6 +44,7 @@ pub struct SystemBuilder {
     selector: String,
     placement: Placement,
     broker: Option<Broker>,
+    trace_every: u32,
     draft: Rc<RefCell<Draft>>,
     links: Vec<DraftLink>,
     views: Vec<String>,
@@ -106,6 +110,7 @@ impl SystemBuilder {
             selector: String::new(),
             placement: Placement::default(),
             broker: None,
+            trace_every: DEFAULT_TRACE_EVERY,
             draft: Rc::default(),
             links: Vec::new(),
             views: Vec::new(),
@@ -133,6 +138,12 @@ impl SystemBuilder {
     /// Says what carries the links; without it, the device's own means.
     pub fn broker(&mut self, broker: Broker) -> &mut Self {
         self.broker = Some(broker);
+        self
+    }
+
+    /// Samples one in so many frames of each source for tracing; 0: none.
+    pub fn trace_every(&mut self, every: u32) -> &mut Self {
+        self.trace_every = every;
         self
     }
 
@@ -217,6 +228,7 @@ impl SystemBuilder {
             devices,
             placement: self.placement,
             broker: self.broker.clone(),
+            trace_every: self.trace_every.min(MAX_TRACE_EVERY),
             nodes,
             links,
             views: self.views.clone(),

@@ -25,6 +25,7 @@ mod node;
 mod order;
 #[cfg(test)]
 mod tests;
+mod tracing;
 
 use fields::{Fields, Shape};
 #[cfg(test)]
@@ -74,7 +75,15 @@ pub(crate) const METADATA: Shape = Shape {
 /// Fields of `spec`.
 pub(crate) const SPEC: Shape = Shape {
     what: "`spec`",
-    known: &["devices", "placement", "broker", "nodes", "links", "views"],
+    known: &[
+        "devices",
+        "placement",
+        "broker",
+        "tracing",
+        "nodes",
+        "links",
+        "views",
+    ],
     unsupported: &[("rollout", "a change goes to all matching devices at once")],
     elsewhere: &[("selector", "`selector` belongs under `spec.devices`")],
 };
@@ -139,6 +148,7 @@ impl Decoder<'_> {
         let devices = self.devices(&spec);
         let placement = self.placement(&spec);
         let broker = self.broker(&spec);
+        let trace_every = self.tracing(&spec);
         let nodes = self.nodes(&spec);
         let links = self.links(&spec, &nodes);
         let views = self.views(&spec);
@@ -147,6 +157,7 @@ impl Decoder<'_> {
             devices,
             placement,
             broker,
+            trace_every,
             nodes,
             links,
             views,

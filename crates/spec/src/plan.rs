@@ -12,7 +12,7 @@ use crate::{
     qos::{LinkQos, QosMode, Via},
     quantity::format_duration_ms,
     system::{Link, NodeSpec, System},
-    text::qos_options,
+    text::{qos_options, sample_text},
 };
 
 /// Longest value that a detail shows, in characters.
@@ -266,6 +266,8 @@ fn diff_settings(old: &System, new: &System) -> Vec<String> {
         broker.map_or("none".to_owned(), |broker| broker.redis.clone())
     };
     detail(&mut details, "broker", &address(old), &address(new));
+    let sample = |system: &System| sample_text(system.trace_every);
+    detail(&mut details, "tracing.sample", &sample(old), &sample(new));
     detail(&mut details, "views", &list(&old.views), &list(&new.views));
     details
 }

@@ -11,7 +11,7 @@ use crate::{
     device::DevicePlace,
     params::Overrides,
     placement::{Spot, Spots},
-    system::{Link, NodeSpec, System},
+    system::{DEFAULT_TRACE_EVERY, Link, NodeSpec, System},
     template,
 };
 
@@ -137,6 +137,7 @@ fn render_node(placed: &PlacedSystem<'_>, name: &str, device: &DevicePlace, out:
         inputs: inputs(placed, name, device),
         outputs: outputs(placed, name, node, device),
         broker: system.broker.clone(),
+        trace_every: trace_every(system, name),
         restart: node.restart,
         stop_grace_ms: node.stop_grace_ms,
     };
@@ -146,6 +147,14 @@ fn render_node(placed: &PlacedSystem<'_>, name: &str, device: &DevicePlace, out:
             replica,
             ..first.clone()
         });
+    }
+}
+
+/// Sources alone decide what is sampled: nothing else restarts when that changes.
+fn trace_every(system: &System, node: &str) -> u32 {
+    match system.links_to(node).next() {
+        None => system.trace_every,
+        Some(_) => DEFAULT_TRACE_EVERY,
     }
 }
 

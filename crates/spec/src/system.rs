@@ -35,6 +35,10 @@ pub const MAX_REPLICAS: u32 = 16;
 pub const MAX_PORTS: usize = 16;
 /// Time between the stop request and the kill unless the manifest says otherwise.
 pub const DEFAULT_STOP_GRACE_MS: u64 = 5_000;
+/// One in so many frames of a source is sampled unless the manifest says otherwise.
+pub const DEFAULT_TRACE_EVERY: u32 = 100;
+/// Fewest frames that may be sampled: one in so many.
+pub const MAX_TRACE_EVERY: u32 = 1_000_000;
 /// Longest `stop_grace`.
 pub const MAX_STOP_GRACE_MS: u64 = 10 * 60 * 1000;
 
@@ -49,6 +53,8 @@ pub struct System {
     pub placement: Placement,
     /// What carries the links; without it, sockets and shared memory of the device.
     pub broker: Option<Broker>,
+    /// One in so many frames of its sources is sampled for tracing; 0: none.
+    pub trace_every: u32,
     /// Nodes by name, in the order of the manifest.
     pub nodes: IndexMap<String, NodeSpec>,
     /// Links, chains taken apart.

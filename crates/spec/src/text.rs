@@ -15,8 +15,8 @@ use crate::{
     qos::{DEFAULT_ORDER_TIMEOUT_MS, LinkQos, OnFull, QosMode, Via},
     quantity::{format_bytes, format_duration_ms},
     system::{
-        API_VERSION, DEFAULT_INPUT, DEFAULT_OUTPUT, DEFAULT_STOP_GRACE_MS, KIND, Link, NodeSpec,
-        System,
+        API_VERSION, DEFAULT_INPUT, DEFAULT_OUTPUT, DEFAULT_STOP_GRACE_MS, DEFAULT_TRACE_EVERY,
+        KIND, Link, NodeSpec, System,
     },
 };
 
@@ -64,6 +64,9 @@ struct SpecText {
     /// links with `via=broker`. `none`: no such links.
     #[serde(skip_serializing_if = "Option::is_none")]
     broker: Option<BrokerText>,
+    /// Which frames tell of their way through the pipeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracing: Option<TracingText>,
     /// The steps of the pipeline by name.
     #[schemars(extend("minProperties" = 1))]
     nodes: IndexMap<String, NodeText>,
@@ -75,6 +78,32 @@ struct SpecText {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<String>>")]
     views: Vec<String>,
+}
+
+/// Which frames tell of their way through the pipeline.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TracingText {
+    /// How many frames of each source: `1/100` if left out; `0` for none.
+    #[schemars(with = "SampleText")]
+    sample: String,
+}
+
+/// One in so many, or none.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum SampleText {
+    Share(#[schemars(regex(pattern = "^(0|1(/[1-9][0-9]*)?)$"))] String),
+    All(#[schemars(range(min = 0, max = 1))] u32),
+}
+
+/// `1/100`, or `0` for none.
+pub(crate) fn sample_text(every: u32) -> String {
+    match every {
+        0 => "0".to_owned(),
+        every => format!("1/{every}"),
+    }
 }
 
 /// A broker: a word, or a server.
@@ -269,6 +298,9 @@ impl From<&System> for SystemText {
                 }),
                 placement: system.placement,
                 broker: system.broker.clone().map(BrokerText::Server),
+                tracing: (system.trace_every != DEFAULT_TRACE_EVERY).then(|| TracingText {
+                    sample: sample_text(system.trace_every),
+                }),
                 nodes: system
                     .nodes
                     .iter()

@@ -8,7 +8,7 @@
 //! | 4 | 1 | version | 1 |
 //! | 5 | 1 | kind | 1 frame, 2 gap, 3 error, 4 end, 5 heartbeat |
 //! | 6 | 1 | codec | 0 none, 1 jpeg, 2 h264, 3 rgb8, 4 yuyv, 5 nv12, 6 tensor, 7 bytes, 8 json |
-//! | 7 | 1 | flags | bit 0: the checksum covers the payload too |
+//! | 7 | 1 | flags | bit 0: the checksum covers the payload too; bit 1: sampled, meta has `hops` |
 //! | 8 | 4 | stream_id | hash of the producing instance and port |
 //! | 12 | 4 | epoch | the producer's life, random at its start |
 //! | 16 | 8 | seq | counts from 1 in an epoch |
@@ -44,6 +44,8 @@ pub const MAGIC: [u8; 4] = *b"EFR1";
 pub const VERSION: u8 = 1;
 /// Header flag: `crc32c` covers the payload as well as header and meta.
 pub const FLAG_PAYLOAD_CRC: u8 = 1;
+/// Header flag: the frame is sampled. Its meta key `hops` tells where it was when.
+pub const FLAG_SAMPLED: u8 = 2;
 
 const CRC_OFFSET: usize = 88;
 
@@ -491,6 +493,11 @@ impl Frame {
     /// Replaces the metadata.
     pub fn set_meta(&mut self, meta: &meta::Meta) {
         self.meta = meta.encode();
+    }
+
+    /// Whether the frame was chosen at its source to tell of its way.
+    pub fn is_sampled(&self) -> bool {
+        self.header.flags & FLAG_SAMPLED != 0
     }
 
     /// Whether the frame carries data, and not an error or a mark.

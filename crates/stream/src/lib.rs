@@ -17,6 +17,6 @@ pub mod transport;
 pub mod wake;
 
 pub use frame::{Codec, Frame, Header, Kind, Limits};
-pub use meta::{Detection, Meta, Track};
+pub use meta::{Detection, Hop, Meta, Track};
 pub use publisher::{GroupConfig, Publisher, PublisherConfig, SendError};
 pub use subscriber::{ClockOffset, Held, InputConfig, Received, Subscriber, SubscriberConfig};

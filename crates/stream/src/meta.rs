@@ -4,7 +4,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+mod hops;
 mod msgpack;
+
+pub use hops::{HOPS, Hop, MAX_HOPS, MAX_HOPS_BYTES, RECORDED_HOPS, short_boot};
 
 /// Key of the detections: an array of [`Detection`].
 pub const DETECTIONS: &str = "detections";

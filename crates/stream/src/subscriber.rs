@@ -97,6 +97,8 @@ pub struct Received {
     pub clock: Option<ClockOffset>,
     /// Capture to now.
     pub age: Duration,
+    /// When a sampled frame reached this process, on the monotonic clock; 0 for others.
+    pub arrived_ns: u64,
 }
 
 /// The consuming end of links.
@@ -380,7 +382,12 @@ impl Subscriber {
     fn give(&mut self, index: usize, arrival: Arrival) -> Option<Received> {
         let peer = &self.peers[index];
         let (hop, age, clock) = (arrival.hop(), arrival.age(), arrival.clock);
-        let Arrival { data, receipt, .. } = arrival;
+        let Arrival {
+            data,
+            receipt,
+            arrived_ns,
+            ..
+        } = arrival;
         if let Some(counters) = lock(&self.counters).get_mut(peer.counters) {
             counters.count(data.frame.encoded_len(), hop, age);
             counters.clock = clock;
@@ -394,6 +401,7 @@ impl Subscriber {
             hop,
             clock,
             age,
+            arrived_ns,
         })
     }
 

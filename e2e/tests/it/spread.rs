@@ -29,6 +29,7 @@ kind: System
 metadata: {name: demo}
 spec:
   placement: spread
+  tracing: {sample: 1}
   nodes:
     camera: {use: pattern, with: {size: 320x240, fps: 20}, on: role=camera}
     motion: {use: motion, on: role=compute}
@@ -114,6 +115,27 @@ fn a_system_runs_over_two_devices_and_shows_how() -> Result<()> {
             .ok()?;
         ensure!(seen.text().lines().count() >= 3, "{}", seen.text());
     }
+    // A sampled frame tells of its way over both devices.
+    let seen = fleet
+        .cli(&["tap", "demo", "motion", "--count", "1", "--json"])?
+        .ok()?;
+    let frame: serde_json::Value = serde_json::from_str(&seen.stdout)?;
+    let hops = frame["meta"]["hops"].as_array().context("no hops")?;
+    let way: Vec<String> = hops
+        .iter()
+        .map(|hop| format!("{} on {}", hop["node"], hop["device"]).replace('"', ""))
+        .collect();
+    ensure!(way == ["camera on cam", "motion on box"], "{way:?}");
+    let ns = |hop: usize, name: &str| hops[hop][name].as_u64().unwrap_or(0);
+    let times = [
+        ns(0, "start_ns"),
+        ns(0, "out_ns"),
+        ns(1, "in_ns"),
+        ns(1, "start_ns"),
+        ns(1, "out_ns"),
+    ];
+    // Both agents are on one machine here, so that its clock is one.
+    ensure!(times[0] > 0 && times.is_sorted(), "{times:?}");
     fleet.finish()
 }
 

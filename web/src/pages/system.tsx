@@ -12,10 +12,12 @@ import { EventsPanel } from "../ui/event-list";
 import { Graph, type Picked } from "../ui/graph";
 import { InstanceTable } from "../ui/instances";
 import { LogView } from "../ui/log-view";
-import { Confirm, Dot, Empty, Labels, Loading, Notice, Panel, Tabs, Tag } from "../ui/parts";
+import { Confirm, Dot, Empty, Labels, Loading, Notice, Panel, Segments, Tabs, Tag } from "../ui/parts";
 import { PickedPanel } from "../ui/picked";
 import { Revisions } from "../ui/revisions";
+import type { Hop } from "../lib/hops";
 import { Tile } from "../ui/tile";
+import { Waterfall } from "../ui/waterfall";
 
 const TABS = [
   { id: "overview", text: "Overview" },
@@ -107,6 +109,7 @@ function Head({ system }: { system: System }) {
 function Overview({ system }: { system: System }) {
   const [picked, setPicked] = useState<Picked>(null);
   const [device, setDevice] = useState("");
+  const [ways, setWays] = useState<Record<string, Hop[]>>({});
   const all = system.status?.instances ?? [];
   const devices = system.status?.devices ?? [];
   const shown = device ? all.filter((instance) => instance.deviceName === device) : all;
@@ -133,14 +136,30 @@ function Overview({ system }: { system: System }) {
       {views.length > 0 && (
         <div className="wall">
           {views.map((view) => (
-            <Tile key={`${view.source.node}/${view.source.device}`} {...view} />
+            <Tile key={`${view.source.node}/${view.source.device}`} {...view} onHops={(hops) => setWays((old) => ({ ...old, [view.source.node]: hops }))} />
           ))}
         </div>
       )}
+      {views.length > 0 && <Ways nodes={[...new Set(views.map((view) => view.source.node))]} ways={ways} />}
       <Panel title={`Instances (${shown.length})`} flush>
         <InstanceTable instances={shown} show="device" />
       </Panel>
       <Devices system={system} />
+    </>
+  );
+}
+
+/** The ways of sampled frames to the nodes that are looked at; the longest unless one is picked. */
+function Ways({ nodes, ways }: { nodes: string[]; ways: Record<string, Hop[]> }) {
+  const [picked, setPicked] = useState("");
+  const longest = nodes.reduce((best, node) => ((ways[node]?.length ?? 0) > (ways[best]?.length ?? 0) ? node : best), nodes[0] ?? "");
+  const node = nodes.includes(picked) ? picked : longest;
+  return (
+    <>
+      {nodes.length > 1 && (
+        <Segments<string> label="Way of a frame to" current={node} onPick={setPicked} options={nodes.map((id) => ({ id, text: id }))} />
+      )}
+      <Waterfall key={node} node={node} hops={ways[node] ?? []} />
     </>
   );
 }

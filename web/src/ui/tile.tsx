@@ -4,6 +4,7 @@ import { useEffect, useRef, useState, type RefObject } from "react";
 
 import { drawFrame } from "../lib/boxes";
 import { readDetections, readMeta, type Detection, type Frame } from "../lib/frame";
+import { readHops, type Hop } from "../lib/hops";
 import { readShapes, type Shape } from "../lib/zones";
 import { fps as fpsText, millis, plural } from "../lib/format";
 import { liveClient, type TileHandle, type TileSource } from "../lib/live";
@@ -54,7 +55,12 @@ class Player {
   private frames = 0;
   private closed = false;
 
-  constructor(source: TileSource, private readonly canvas: HTMLCanvasElement, private readonly onCard: (card: Card) => void) {
+  constructor(
+    source: TileSource,
+    private readonly canvas: HTMLCanvasElement,
+    private readonly onCard: (card: Card) => void,
+    private readonly onHops: (hops: Hop[]) => void,
+  ) {
     this.handle = liveClient().open(source, {
       onFrame: (frame) => void this.show(frame),
       onError: (reason, message) => this.onCard({ title: reasonTitle(reason), text: message }),
@@ -72,6 +78,8 @@ class Player {
     } else if (frame.kind === "end") {
       this.onCard({ title: "The stream ended", text: "" });
     } else if (frame.kind === "frame") {
+      const hops = readHops(meta);
+      if (hops.length > 0) this.onHops(hops);
       await this.decode(frame, meta);
     }
     if (!this.closed) this.handle.credit();
@@ -175,12 +183,14 @@ function useCanvasSize(canvas: RefObject<HTMLCanvasElement | null>, player: RefO
   }, [canvas, player]);
 }
 
-export function Tile({ source, hint, loopMs }: { source: TileSource; hint?: string | undefined; loopMs?: number | undefined }) {
+export function Tile({ source, hint, loopMs, onHops }: { source: TileSource; hint?: string | undefined; loopMs?: number | undefined; onHops?: (hops: Hop[]) => void }) {
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const player = useRef<Player | null>(null);
   const [card, setCard] = useState<Card>({ title: "Connecting", text: "" });
   const [figures, setFigures] = useState<Figures>({ fps: 0, boxes: 0, ageMs: null });
+  const told = useRef(onHops);
+  told.current = onHops;
   const awake = useOnScreen(box);
   useCanvasSize(canvas, player);
   const { system, node, device } = source;
@@ -188,7 +198,7 @@ export function Tile({ source, hint, loopMs }: { source: TileSource; hint?: stri
     const target = canvas.current;
     if (!awake || !target) return;
     setCard({ title: "Connecting", text: "" });
-    const live = new Player({ system, node, device }, target, setCard);
+    const live = new Player({ system, node, device }, target, setCard, (hops) => told.current?.(hops));
     player.current = live;
     const timer = setInterval(() => {
       setFigures(live.figures());

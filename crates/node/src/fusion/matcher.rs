@@ -24,8 +24,8 @@ pub(crate) type Ticket = u64;
 /// What comes of pushed frames.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// These belong together; the primary one, then the others.
-    Set(Frame, Vec<Option<Frame>>),
+    /// These belong together; the primary one with its ticket, then the others.
+    Set(Ticket, Frame, Vec<Option<Frame>>),
     /// A frame is not needed any more: it was in the sets so far, or was of no use.
     Finished(Ticket, Option<DropReason>),
 }
@@ -216,7 +216,8 @@ impl Matcher {
                 done.push(newest.ticket);
             }
         }
-        self.outcomes.push_back(Outcome::Set(waiting.frame, others));
+        let set = Outcome::Set(waiting.ticket, waiting.frame, others);
+        self.outcomes.push_back(set);
         done.into_iter()
             .for_each(|ticket| self.finish(ticket, None));
     }
@@ -339,7 +340,8 @@ impl Matcher {
             }
             others.push(taken.map(|taken| taken.frame));
         }
-        self.outcomes.push_back(Outcome::Set(head.frame, others));
+        self.outcomes
+            .push_back(Outcome::Set(head.ticket, head.frame, others));
         for (ticket, reason) in done {
             self.finish(ticket, reason);
         }

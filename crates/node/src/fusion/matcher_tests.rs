@@ -68,7 +68,7 @@ impl Bench {
         let mut seen = Vec::new();
         while let Some(outcome) = self.matcher.next() {
             match outcome {
-                Outcome::Set(primary, others) => {
+                Outcome::Set(_, primary, others) => {
                     let others = others.iter().map(|frame| frame.as_ref().map(of));
                     seen.push(Seen::Set(of(&primary), others.collect()));
                 }

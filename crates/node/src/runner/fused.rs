@@ -8,12 +8,13 @@ use std::time::Instant;
 use edgeflow_proto::v1::NodeState;
 use edgeflow_stream::{Frame, Held, Kind, Received};
 
-use super::{IDLE_WAIT, RunError, Session};
+use super::{IDLE_WAIT, RunError, Session, arrived};
 use crate::fusion::matcher::{Matcher, Outcome, Ticket};
+use crate::tracer::Arrived;
 use crate::{FrameSet, FusedNode, Input};
 
-/// Frames that the matcher has, with what finishes them.
-type Waiting = HashMap<Ticket, Held>;
+/// Frames that the matcher has, with what finishes them and how they came.
+type Waiting = HashMap<Ticket, (Held, Arrived)>;
 
 impl Session {
     pub(super) fn fused_loop<N: FusedNode>(&mut self, mut node: N) -> Result<(), RunError> {
@@ -35,15 +36,16 @@ impl Session {
             matcher.expire(Instant::now());
             while let Some(outcome) = matcher.next() {
                 match outcome {
-                    Outcome::Set(primary, others) => {
+                    Outcome::Set(ticket, primary, others) => {
                         let set = FrameSet::new(Arc::clone(&names), primary, others);
-                        if !self.fuse(&mut node, set)? {
+                        let came = waiting.get(&ticket).map(|(_, arrived)| *arrived);
+                        if !self.fuse(&mut node, set, came)? {
                             // What could not be sent on comes again.
                             break;
                         }
                     }
                     Outcome::Finished(ticket, reason) => {
-                        if let Some(held) = waiting.remove(&ticket) {
+                        if let Some((held, _)) = waiting.remove(&ticket) {
                             if let Some(reason) = reason {
                                 self.subscriber.count_dropped(held.input(), reason);
                             }
@@ -78,6 +80,7 @@ impl Session {
         waiting: &mut Waiting,
         node: &mut N,
     ) -> Result<(), RunError> {
+        let came = arrived(&received);
         let Received {
             input: from,
             port,
@@ -90,7 +93,7 @@ impl Session {
         match frame.header.kind {
             Kind::Frame => {
                 let ticket = matcher.push(Instant::now(), index, frame);
-                waiting.extend(self.subscriber.hold().map(|held| (ticket, held)));
+                waiting.extend(self.subscriber.hold().map(|held| (ticket, (held, came))));
             }
             Kind::Error => {
                 matcher.advance(index, frame.header.capture_ns);
@@ -107,9 +110,17 @@ impl Session {
     }
 
     /// Runs the node for a set. False: the node is stopping and the set has not been dealt with.
-    fn fuse<N: FusedNode>(&mut self, node: &mut N, set: FrameSet) -> Result<bool, RunError> {
+    fn fuse<N: FusedNode>(
+        &mut self,
+        node: &mut N,
+        set: FrameSet,
+        came: Option<Arrived>,
+    ) -> Result<bool, RunError> {
         let origin: Frame = set.primary().clone();
         let start = Instant::now();
+        let tracer = &mut self.outputs.tracer;
+        tracer.begin(start, came.as_ref().map(|came| (&origin, came)));
+        tracer.fused_with(set.others());
         let result = node.fuse(set, &mut self.outputs);
         self.status.count_frame(start.elapsed());
         match result {

@@ -141,6 +141,7 @@ impl World {
         };
         InstanceConfig {
             instance: Instance {
+                trace_every: 100,
                 id: format!("s.{node}.0"),
                 system: "s".to_owned(),
                 node: node.to_owned(),

@@ -41,6 +41,7 @@ spec:
   devices: {selector: site=berlin}
   placement: spread
   broker: {redis: 'rediss://broker.local:6379', password_file: /etc/edgeflow/redis, ca_file: /etc/edgeflow/ca.pem}
+  tracing: {sample: 1/50}
   nodes:
     camera: {use: pattern, with: {fps: 5}}
     mix:
@@ -78,6 +79,7 @@ fn the_decoder_accepts_every_field_of_the_schema() {
         "SpecText",
         "DevicesText",
         "Broker",
+        "TracingText",
         "NodeText",
         "LinkFields",
     ] {

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use super::dedup::FrameId;
 use super::memory::Memory;
+use crate::clock;
 use crate::link::{Credit, Data, Decoder, Message, encode};
 use crate::transport;
 
@@ -18,7 +19,8 @@ pub(super) struct Conn {
     pub(super) fd: OwnedFd,
     pub(super) decoder: Decoder,
     pub(super) outbox: Vec<u8>,
-    pub(super) ready: VecDeque<Data>,
+    /// Frames that wait for the loop, with their arrival if they are sampled.
+    pub(super) ready: VecDeque<(Data, u64)>,
     /// Frames that the loop has or had, in their order, up to the first that it is not done with.
     /// An acknowledgement covers all frames before it, so a frame that is finished early waits here.
     pub(super) given: VecDeque<Given>,
@@ -41,7 +43,10 @@ impl Conn {
             return Err("the producer sent more than its credit".to_owned());
         }
         self.credits -= 1;
-        self.ready.push_back(data);
+        // Only they are asked for it, and a look at the clock is not free.
+        let sampled = data.frame.is_sampled();
+        let arrived_ns = if sampled { clock::monotonic_ns() } else { 0 };
+        self.ready.push_back((data, arrived_ns));
         Ok(())
     }
 

@@ -99,6 +99,8 @@ pub(super) struct Receipt {
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) data: Data,
+    /// When a sampled frame reached this process, monotonic; 0 for others.
+    pub(super) arrived_ns: u64,
     pub(super) receipt: Receipt,
     /// Whether the producer's monotonic clock is this host's.
     same_boot: bool,
@@ -432,7 +434,7 @@ impl Peer {
                 return None;
             };
             let same_boot = *same_boot;
-            let mut data = conn.ready.pop_front()?;
+            let (mut data, arrived_ns) = conn.ready.pop_front()?;
             let clock = clock.offset(Instant::now());
             if !same_boot {
                 to_this_clock(&mut data.frame, clock);
@@ -466,6 +468,7 @@ impl Peer {
             }
             return Some(Arrival {
                 data,
+                arrived_ns,
                 receipt,
                 same_boot,
                 clock,
