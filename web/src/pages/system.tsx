@@ -154,14 +154,10 @@ function Ways({ nodes, ways }: { nodes: string[]; ways: Record<string, Hop[]> })
   const [picked, setPicked] = useState("");
   const longest = nodes.reduce((best, node) => ((ways[node]?.length ?? 0) > (ways[best]?.length ?? 0) ? node : best), nodes[0] ?? "");
   const node = nodes.includes(picked) ? picked : longest;
-  return (
-    <>
-      {nodes.length > 1 && (
-        <Segments<string> label="Way of a frame to" current={node} onPick={setPicked} options={nodes.map((id) => ({ id, text: id }))} />
-      )}
-      <Waterfall key={node} node={node} hops={ways[node] ?? []} />
-    </>
+  const choice = nodes.length > 1 && (
+    <Segments<string> label="Way of a frame to" current={node} onPick={setPicked} options={nodes.map((id) => ({ id, text: id }))} />
   );
+  return <Waterfall key={node} node={node} hops={ways[node] ?? []} choice={choice} />;
 }
 
 function Devices({ system }: { system: System }) {

@@ -1,5 +1,5 @@
 // The way of one frame as a waterfall: a row for each hop, on one time line.
-import { useState } from "react";
+import { useState, type ReactNode } from "react";
 
 import { micros } from "../lib/format";
 import { placeHops, type Hop, type Row } from "../lib/hops";
@@ -8,7 +8,7 @@ import { Panel } from "./parts";
 const WORDS = { link: "on the link", wait: "waiting for the loop", loop: "in the loop" };
 
 /** The newest sampled frame of a view; a click keeps the one that is shown. */
-export function Waterfall({ node, hops }: { node: string; hops: Hop[] }) {
+export function Waterfall({ node, hops, choice }: { node: string; hops: Hop[]; choice?: ReactNode }) {
   const [kept, setKept] = useState<Hop[] | null>(null);
   const shown = kept ?? hops;
   const way = placeHops(shown);
@@ -19,7 +19,7 @@ export function Waterfall({ node, hops }: { node: string; hops: Hop[] }) {
     </button>
   );
   return (
-    <Panel title={<>One frame on its way to {node}</>} actions={keep}>
+    <Panel title={<>One frame on its way to {node}</>} actions={<>{choice}{keep}</>}>
       {way.rows.length === 0 ? (
         <p className="muted">No sampled frame yet. One frame in a hundred tells of its way, unless the manifest says otherwise (`tracing: {"{sample: 1/10}"}`).</p>
       ) : (

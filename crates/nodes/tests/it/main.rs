@@ -50,7 +50,10 @@ fn the_list_is_for_people_and_programs() {
 fn an_unknown_node_is_refused_with_the_known_ones() {
     let output = nodes(&["run", "detct"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("pattern, video, motion, detect, fuse, log, record, replay"));
+    assert!(
+        stderr(&output)
+            .contains("pattern, video, motion, detect, track, zones, fuse, log, record, replay")
+    );
 }
 
 #[test]
