@@ -44,7 +44,8 @@ pub(crate) fn run(_args: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn pss_mib(pid: u32) -> Result<f64> {
+/// Memory of a process, shared pages counted by share, MiB.
+pub(crate) fn pss_mib(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));

@@ -3,6 +3,7 @@
 
 mod apply;
 mod broker;
+mod flow;
 mod footprint;
 mod hop;
 mod inference;
@@ -16,9 +17,11 @@ Usage: cargo xtask bench NAME
 
   apply       from `apply` to running, and to the first frame at a browser's socket
   broker      links over redis-server against the raw redis crate, and with the server killed
+  durable     every frame through a consumer that is too slow, and one that is killed
   footprint   memory of an idle agent and control plane, sizes of the programs
   hop         latency and throughput of a link between two processes
   inference   the detect node against the bare runtime on the same model
+  realtime    age of frames at a consumer that is ten times too slow, memory meanwhile
   replicas    frames a second through 1, 2 and 4 replicas of a slow node
 ";
 
@@ -30,9 +33,12 @@ fn main() -> Result<()> {
     match name.as_str() {
         "apply" => apply::run(rest),
         "broker" => broker::run(rest),
+        "durable" => flow::durable(rest),
+        "flow-node" => flow::node(rest),
         "footprint" => footprint::run(rest),
         "hop" => hop::run(rest),
         "inference" => inference::run(rest),
+        "realtime" => flow::realtime(rest),
         "replicas" => replicas::run(rest),
         "--help" | "-h" => {
             print!("{HELP}");

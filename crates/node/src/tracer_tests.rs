@@ -1,3 +1,5 @@
+//! Frames at sources and nodes, sampled and not.
+
 use edgeflow_stream::{Codec, Meta};
 
 use super::*;
