@@ -1,6 +1,9 @@
 //! `hop`: one frame from process to process over a realtime link, paced, and flat out over a
-//! durable one, with payloads in shared memory and without; next to it a bare Unix socket, written here, as the reference of what the machine
-//! can do. The other process is this program again.
+//! durable one, with payloads in shared memory, without, and between devices through two agents' ends;
+//! next to it a bare Unix socket, written here, as the reference of what the machine can do. The other
+//! processes are this program again.
+
+mod relays;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -19,6 +22,7 @@ use edgeflow_stream::{
 use serde_json::{Value, json};
 
 use crate::report;
+use relays::Relays;
 
 const KB: usize = 1000;
 /// Payload bytes, paced frames a second, frames a run, frames flat out.
@@ -62,6 +66,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     match args {
         [] => measure(),
         [role, rest @ ..] if role == "peer" => peer(rest),
+        [role, rest @ ..] if role == "relay" => relays::serve(rest),
         _ => bail!("usage: cargo xtask bench hop"),
     }
 }
@@ -74,6 +79,8 @@ fn measure() -> Result<()> {
         let mut rate = Vec::new();
         let mut socket = Samples::default();
         let mut socket_rate = Vec::new();
+        let mut tcp = Samples::default();
+        let mut tcp_rate = Vec::new();
         // In turns, so that a busy moment of the machine hits both.
         for _ in 0..RUNS {
             let memory = || Some(SharedMemory::default());
@@ -82,15 +89,19 @@ fn measure() -> Result<()> {
             bare.add(&paced_bare(case)?);
             rate.push(flat_out(case, memory())?);
             socket_rate.push(flat_out(case, None)?);
+            tcp.add(&paced_tcp(case)?);
+            tcp_rate.push(flat_out_tcp(case)?);
         }
-        rows.push(row(case, [&link, &socket, &bare], [&rate, &socket_rate]));
+        let rates = [&rate, &socket_rate, &tcp_rate].map(Vec::as_slice);
+        rows.push(row(case, [&link, &socket, &bare, &tcp], rates));
     }
     report::print("hop", &rows);
     Ok(())
 }
 
-fn row(case: &Case, [link, socket, bare]: [&Samples; 3], rates: [&[f64]; 2]) -> Value {
-    let [rate, socket_rate] = rates;
+fn row(case: &Case, samples: [&Samples; 4], rates: [&[f64]; 3]) -> Value {
+    let [link, socket, bare, tcp] = samples;
+    let [rate, socket_rate, tcp_rate] = rates;
     json!({
         "payload": case.name,
         "paced_per_s": case.per_second,
@@ -104,6 +115,10 @@ fn row(case: &Case, [link, socket, bare]: [&Samples; 3], rates: [&[f64]; 2]) -> 
         "bare_socket_p50_us": report::median(&bare.p50).round(),
         "bare_socket_p99_us": report::median(&bare.p99).round(),
         "bare_socket_cpu_us_per_frame": report::median(&bare.cpu).round(),
+        "tcp_p50_us": report::median(&tcp.p50).round(),
+        "tcp_p99_us": report::median(&tcp.p99).round(),
+        "tcp_cpu_us_per_frame": report::median(&tcp.cpu).round(),
+        "tcp_durable_frames_per_s": report::median(tcp_rate).round(),
         "durable_frames_per_s": report::median(rate).round(),
         "runs": RUNS,
     })
@@ -170,7 +185,21 @@ fn paced_link(case: &Case, memory: Option<SharedMemory>) -> Result<Run> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("link");
     let publisher = open(&path, &LinkQos::realtime(), memory)?;
-    let mut peer = Peer::start("realtime", &path, case.paced)?;
+    let peer = Peer::start("realtime", &path, case.paced)?;
+    paced(case, &publisher, peer)
+}
+
+fn paced_tcp(case: &Case) -> Result<Run> {
+    let relays = Relays::start()?;
+    let publisher = open(&relays.output()?, &LinkQos::realtime(), None)?;
+    let peer = Peer::start("realtime-far", &relays.relay()?, case.paced)?;
+    let before = relays.cpu_us();
+    let mut run = paced(case, &publisher, peer)?;
+    run.cpu_us += relays.cpu_us() - before;
+    Ok(run)
+}
+
+fn paced(case: &Case, publisher: &Publisher, mut peer: Peer) -> Result<Run> {
     peer.line()?;
     let frame = Frame::new(Codec::Bytes, vec![7; case.bytes]);
     let cpu = cpu_us();
@@ -178,7 +207,7 @@ fn paced_link(case: &Case, memory: Option<SharedMemory>) -> Result<Run> {
         publisher.send(frame.clone())?;
         Ok(())
     })?;
-    let mut run = finish_paced(&publisher, &frame, peer)?;
+    let mut run = finish_paced(publisher, &frame, peer)?;
     run.cpu_us += cpu_us() - cpu;
     Ok(run)
 }
@@ -201,7 +230,18 @@ fn flat_out(case: &Case, memory: Option<SharedMemory>) -> Result<f64> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("link");
     let publisher = open(&path, &LinkQos::durable(), memory)?;
-    let mut peer = Peer::start("durable", &path, case.flat_out)?;
+    let peer = Peer::start("durable", &path, case.flat_out)?;
+    send_flat_out(case, publisher, peer)
+}
+
+fn flat_out_tcp(case: &Case) -> Result<f64> {
+    let relays = Relays::start()?;
+    let publisher = open(&relays.output()?, &LinkQos::durable(), None)?;
+    let peer = Peer::start("durable-far", &relays.relay()?, case.flat_out)?;
+    send_flat_out(case, publisher, peer)
+}
+
+fn send_flat_out(case: &Case, publisher: Publisher, mut peer: Peer) -> Result<f64> {
     peer.line()?;
     let frame = Frame::new(Codec::Bytes, vec![7; case.bytes]);
     let start = Instant::now();
@@ -273,14 +313,19 @@ fn peer(args: &[String]) -> Result<()> {
     let (hops_us, cpu) = if role == "bare" {
         bare_peer(Path::new(path), frames)?
     } else {
-        link_peer(Path::new(path), role == "durable", frames)?
+        link_peer(Path::new(path), role, frames)?
     };
     println!("{}", json!({"hops_us": hops_us, "cpu_us": cpu}));
     Ok(())
 }
 
-fn link_peer(path: &Path, durable: bool, frames: usize) -> Result<(Vec<f64>, f64)> {
-    let qos = if durable {
+fn link_peer(path: &Path, role: &str, frames: usize) -> Result<(Vec<f64>, f64)> {
+    let dial = if role.ends_with("-far") {
+        UnixDial::relayed(path)
+    } else {
+        UnixDial::new(path)
+    };
+    let qos = if role.starts_with("durable") {
         LinkQos::durable()
     } else {
         LinkQos::realtime()
@@ -295,7 +340,7 @@ fn link_peer(path: &Path, durable: bool, frames: usize) -> Result<(Vec<f64>, f64
         group: "peer".to_owned(),
         qos,
         from: "bench".to_owned(),
-        dial: Box::new(UnixDial::new(path)),
+        dial: Box::new(dial),
     };
     let mut subscriber = Subscriber::new(&config, vec![input])?;
     while !subscriber.is_connected() {

@@ -238,6 +238,8 @@ fn a_consumer_leaves_a_lying_producer_and_comes_back() {
             }
             // The last one is honest.
             let mut raw = lying_producer(&listener, &[]);
+            // Its boot is not the consumer's, so that its clock is asked for.
+            assert!(matches!(raw.receive(), Some(Message::AskClock { .. })));
             assert!(matches!(raw.receive(), Some(Message::Credit(_))));
             raw.stream.write_all(&data(9)).unwrap();
             assert_eq!(raw.receive(), None, "closed by the consumer");
