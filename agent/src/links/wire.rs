@@ -124,9 +124,18 @@ where
 {
     let (from_local, to_local) = local.into_split();
     let (from_far, to_far) = tokio::io::split(far);
+    let out = outward(from_local, to_far);
+    let home = homeward(from_far, to_local, silence);
+    tokio::pin!(out, home);
     tokio::select! {
-        out = outward(from_local, to_far) => out,
-        home = homeward(from_far, to_local, silence) => home,
+        ended = &mut out => {
+            // What the other side said before its end still counts: acknowledgements, a farewell.
+            let rest = timeout(silence, home).await;
+            ended?;
+            rest.unwrap_or(Ok(()))
+        }
+        // The other side is gone: what is said here has nowhere to go.
+        ended = &mut home => ended,
     }
 }
 
@@ -157,8 +166,10 @@ where
     F: AsyncRead + Unpin,
 {
     let mut buffer = Vec::new();
+    let mut gone = false;
     while let Some(chunk) = next_chunk(&mut far, silence, &mut buffer).await? {
-        local.write_all(chunk).await?;
+        // A node that is gone gets nothing more; what it said last is still on its way out.
+        gone = gone || local.write_all(chunk).await.is_err();
     }
     Ok(())
 }
@@ -212,6 +223,30 @@ mod tests {
         first.await.unwrap().unwrap();
         drop((end_in, end_out));
         let _ = second.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_node_says_last_arrives_although_it_reads_no_more() {
+        for _ in 0..50 {
+            let (near, here) = UnixStream::pair().unwrap();
+            let (there, mut end) = UnixStream::pair().unwrap();
+            let (left, right) = tokio::io::duplex(1000);
+            let first = tokio::spawn(carry(here, left, SILENCE));
+            let second = tokio::spawn(carry(there, right, SILENCE));
+            // The other side floods it meanwhile.
+            end.write_all(&[7; 100_000]).await.unwrap();
+            let mut near = near;
+            near.write_all(b"farewell").await.unwrap();
+            drop(near);
+            // Then comes the end, or a reset because of what nobody reads any more.
+            let mut said = [0; 8];
+            end.read_exact(&mut said).await.unwrap();
+            assert_eq!(&said, b"farewell");
+            assert_eq!(end.read(&mut said).await.unwrap_or(0), 0);
+            drop(end);
+            first.await.unwrap().unwrap();
+            let _ = second.await.unwrap();
+        }
     }
 
     #[tokio::test]
