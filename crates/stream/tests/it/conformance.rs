@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use edgeflow_spec::qos::{LinkQos, OnFull};
-use edgeflow_stream::stats::DropReason;
+use edgeflow_stream::stats::{DropReason, GroupStats};
 use edgeflow_stream::{Limits, SendError};
 
 use crate::balanced::*;
@@ -328,13 +328,16 @@ fn a_frame_that_was_finished_does_not_come_twice(transport: &mut dyn Transport) 
     wait_for_takeover(&mut usurper);
     drop(usurper);
     assert_eq!(number(&expect(&mut consumer)), 1);
-    consumer.ack();
-    wait_for(&publisher, "c", |stats| stats.delivered == 2);
+    // On some ways it takes a moment until the consumer hears that its connection is closed.
+    let start = Instant::now();
+    while stats_of(&publisher, "c").delivered < 2 {
+        assert!(start.elapsed() < PATIENCE);
+        assert!(consumer.recv(Duration::from_millis(10)).unwrap().is_none());
+    }
     let input = consumer.stats().take().remove(0);
-    assert_eq!(
-        (input.frames, input.dropped[&DropReason::Duplicate]),
-        (2, 1)
-    );
+    assert_eq!(input.frames, 2);
+    let again = input.dropped[&DropReason::Duplicate];
+    assert!((1..=2).contains(&again), "{again}");
 }
 
 fn wait_for_takeover(usurper: &mut edgeflow_stream::Subscriber) {
@@ -401,10 +404,11 @@ fn a_frame_over_the_consumers_limit_is_left_out(transport: &mut dyn Transport) {
         let mut consumer = subscriber_with(transport, "m", name, &qos, limits);
         connect(&mut consumer);
         publisher.send(sized(1, 101)).unwrap();
+        // A realtime one is superseded instead if the credit is still on its way.
+        let too_large = |stats: &GroupStats| stats.dropped.get(&DropReason::TooLarge) == Some(&1);
+        wait_for(&publisher, name, too_large);
         publisher.send(sized(2, 100)).unwrap();
         assert_eq!(number(&expect(&mut consumer)), 2);
-        let stats = wait_for(&publisher, name, |_| true);
-        assert_eq!(stats.dropped[&DropReason::TooLarge], 1);
     }
 }
 
