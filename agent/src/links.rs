@@ -2,6 +2,7 @@
 //! this folder carries their bytes to the agent of another device and back, over one mTLS port a
 //! device. Which links there are is for the assignment to say; what goes over them is not looked at.
 
+mod accept;
 mod addresses;
 mod port;
 mod relay;
@@ -23,6 +24,7 @@ use tokio::{
 
 use crate::{
     conditions::{Conditions, LINK_PORT, LINKS},
+    files,
     ledger::Ledger,
     paths::Paths,
     reconcile::Applied,
@@ -139,6 +141,7 @@ impl Links {
                 let keep = now.wanted.contains_key(output) && !task.is_finished();
                 if !keep {
                     task.abort();
+                    self.remove_socket(output);
                 }
                 keep
             });
@@ -177,6 +180,19 @@ impl Links {
                 Some(_) = tasks.join_next() => {}
                 () = tokio::time::sleep(RETRY), if retry => {}
             }
+        }
+    }
+
+    /// Nobody listens there any more; a later relay makes its own.
+    fn remove_socket(&self, output: &Output) {
+        let path = self
+            .shared
+            .paths
+            .relay_socket(&output.instance, &output.port);
+        if let Ok(path) = path
+            && let Err(error) = files::remove_if_there(&path)
+        {
+            tracing::debug!(path = %path.display(), %error, "a socket is left behind");
         }
     }
 

@@ -17,15 +17,13 @@ use edgeflow_stream::{
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream, UnixStream},
-    sync::Semaphore,
-    task::JoinSet,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Locked, Shared,
+    Locked, Shared, accept,
     table::{Grant, Output, Table},
     tls,
     wire::{self, Answer, MAX_CHUNK, Request},
@@ -35,8 +33,6 @@ use super::{
 const MAX_CONNECTIONS: usize = 256;
 /// Time for handshake, request and greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause after a failed accept, out of descriptors for example.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a greeting that are looked at.
 const MAX_GREETING: usize = 2 * edgeflow_stream::link::message::MAX_CONTROL_LEN;
 
@@ -90,30 +86,17 @@ pub(super) async fn bind(listen: Option<SocketAddr>, port: u16) -> io::Result<Tc
 
 /// Serves the port until it is dropped.
 pub(super) async fn run(shared: Arc<Shared>, listener: TcpListener) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut links = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = links.join_next() => continue,
-        };
-        match (accepted, Arc::clone(&slots).try_acquire_owned()) {
-            (Ok((stream, address)), Ok(slot)) => {
-                let shared = Arc::clone(&shared);
-                links.spawn(async move {
-                    serve(&shared, stream, address).await;
-                    drop(slot);
-                });
-            }
-            (Ok((_, address)), Err(_)) => {
-                tracing::warn!(%address, limit = MAX_CONNECTIONS, "too many links from other devices; one was refused");
-            }
-            (Err(error), _) => {
-                tracing::warn!(%error, "a link of another device can't be accepted");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let serve = |(stream, address)| {
+        let shared = Arc::clone(&shared);
+        async move { serve(&shared, stream, address).await }
+    };
+    accept::each(
+        "a link from another device",
+        MAX_CONNECTIONS,
+        listener,
+        serve,
+    )
+    .await;
 }
 
 /// Takes a link out of those carried, however it ends.

@@ -14,14 +14,13 @@ use edgeflow_spec::assignment::Peer;
 use thiserror::Error;
 use tokio::{
     net::{TcpStream, UnixListener, UnixStream},
-    sync::Semaphore,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 
 use super::{
-    Locked, Shared,
+    Locked, Shared, accept,
     table::Output,
     tls,
     wire::{self, Answer, Request},
@@ -34,8 +33,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const STAGGER: Duration = Duration::from_millis(250);
 /// Connections through one relay at the same time.
 const MAX_CONNECTIONS: usize = 64;
-/// Pause after a failed accept, out of descriptors for example.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A socket that could not be bound is tried again this often.
+const BIND_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a link to another device is not there.
 #[derive(Debug, Error)]
@@ -108,42 +107,37 @@ impl Troubles {
 
 /// Serves one relay until it is dropped.
 pub(super) async fn run(shared: Arc<Shared>, output: Output, path: PathBuf) {
-    let listener = match bind(&path) {
-        Ok(listener) => listener,
-        Err(error) => {
-            let path = path.display();
-            tracing::error!(%path, %error, "a link from another device has no socket");
-            return;
-        }
+    let listener = bind(&path).await;
+    let serve = |local| {
+        let (shared, output) = (Arc::clone(&shared), output.clone());
+        async move { serve(&shared, &output, local).await }
     };
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut links = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = links.join_next() => continue,
-        };
-        match (accepted, Arc::clone(&slots).try_acquire_owned()) {
-            (Ok((local, _)), Ok(slot)) => {
-                let (shared, output) = (Arc::clone(&shared), output.clone());
-                links.spawn(async move {
-                    serve(&shared, &output, local).await;
-                    drop(slot);
-                });
-            }
-            (Ok(_), Err(_)) => tracing::debug!(instance = output.instance, "too many consumers"),
-            (Err(error), _) => {
-                tracing::warn!(%error, "a consumer of another device can't be accepted");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    accept::each(
+        "a consumer of another device",
+        MAX_CONNECTIONS,
+        listener,
+        serve,
+    )
+    .await;
 }
 
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    // The folder is the agent's own, so nobody else can listen there.
-    files::remove_if_there(path)?;
-    UnixListener::bind(path)
+/// Tries until it works: the run folder may be full for a while.
+async fn bind(path: &Path) -> UnixListener {
+    let mut told = false;
+    loop {
+        // The folder is the agent's own, so nobody else can listen there.
+        let bound = files::remove_if_there(path).and_then(|()| UnixListener::bind(path));
+        match bound {
+            Ok(listener) => return listener,
+            Err(error) if !told => {
+                told = true;
+                let path = path.display();
+                tracing::error!(%path, %error, "a link from another device has no socket; retrying");
+            }
+            Err(_) => {}
+        }
+        sleep(BIND_PAUSE).await;
+    }
 }
 
 async fn serve(shared: &Shared, output: &Output, local: UnixStream) {

@@ -130,7 +130,8 @@ fn rank(system: &System, node: &str, spots: &Spots, device: &DevicePlace) -> (us
     )
 }
 
-fn node_of(instance: &str) -> &str {
+/// The node of an instance id, `system.node.replica`.
+pub(crate) fn node_of(instance: &str) -> &str {
     instance.split('.').nth(1).unwrap_or_default()
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     assignment::{Assignment, Instance, Program, RestartPolicy},
-    placement::Spots,
+    placement::{Spots, node_of},
     qos::{LinkQos, QosMode, Via},
     quantity::format_duration_ms,
     system::{Link, NodeSpec, System},
@@ -124,9 +124,8 @@ pub fn transport(system: &System, link: &Link, spots: Option<&Spots>) -> Transpo
     }
     let devices = |node: &str| -> BTreeSet<&str> {
         let spots = spots.into_iter().flatten();
-        let of = |id: &str| id.split('.').nth(1) == Some(node);
         spots
-            .filter(|(id, _)| of(id))
+            .filter(|(id, _)| node_of(id) == node)
             .map(|(_, spot)| spot.id.as_str())
             .collect()
     };

@@ -11,11 +11,21 @@ use super::kalman::{Kalman, Rect};
 const STEP_NS: f32 = 1e9 / 30.0;
 /// Longest time that is foreseen at once, in steps.
 const MAX_STEPS: f32 = 30.0;
-/// Largest cost, 1 - overlap, of a match with a sure detection, with an unsure one, and of a track
-/// that was seen only once.
-const SURE: f32 = 0.8;
-const UNSURE: f32 = 0.5;
-const UNCONFIRMED: f32 = 0.7;
+/// How known tracks are matched with sure detections.
+const SURE: Rule = Rule {
+    limit: 0.8,
+    by_score: true,
+};
+/// How those that are left are matched with unsure detections.
+const UNSURE: Rule = Rule {
+    limit: 0.5,
+    by_score: false,
+};
+/// How tracks that were seen only once are matched.
+const UNCONFIRMED: Rule = Rule {
+    limit: 0.7,
+    by_score: true,
+};
 /// Lowest score of an unsure detection.
 const LOWEST: f32 = 0.1;
 /// A new track needs a score this much above that of a sure detection.
@@ -30,6 +40,24 @@ pub(super) struct Settings {
     pub(super) sure: f32,
     /// Time for which a lost track is remembered, nanoseconds.
     pub(super) remember_ns: i64,
+}
+
+/// One association of the algorithm.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    /// Largest cost, 1 - overlap.
+    limit: f32,
+    /// Whether the overlap counts by the detection's score.
+    by_score: bool,
+}
+
+/// What was found in a picture.
+#[derive(Debug)]
+struct Found {
+    /// The surest first.
+    detections: Vec<Detection>,
+    boxes: Vec<Rect>,
+    capture_ns: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,7 +112,12 @@ impl Tracker {
         });
         detections.sort_by(|a, b| b.score.total_cmp(&a.score));
         detections.truncate(MAX_BOXES);
-        let boxes: Vec<Rect> = detections.iter().map(rect).collect();
+        let found = Found {
+            boxes: detections.iter().map(rect).collect(),
+            detections,
+            capture_ns,
+        };
+        let detections = &found.detections;
         self.foresee(capture_ns);
         let sure = detections.partition_point(|one| one.score >= self.settings.sure);
         let unsure = detections
@@ -93,48 +126,24 @@ impl Tracker {
         let mut free: Vec<usize> = (0..sure).collect();
 
         let known = self.indices(|state| state != State::New);
-        let left = self.match_up(
-            &known,
-            &mut free,
-            SURE,
-            true,
-            &detections,
-            &boxes,
-            capture_ns,
-        );
+        let left = self.match_up(&found, SURE, &known, &mut free);
         let left: Vec<usize> = left
             .into_iter()
             .filter(|track| self.tracks[*track].state == State::Seen)
             .collect();
         let mut weak: Vec<usize> = (sure..unsure).collect();
-        let lost = self.match_up(
-            &left,
-            &mut weak,
-            UNSURE,
-            false,
-            &detections,
-            &boxes,
-            capture_ns,
-        );
+        let lost = self.match_up(&found, UNSURE, &left, &mut weak);
         for track in lost {
             self.tracks[track].state = State::Lost;
         }
         let fresh = self.indices(|state| state == State::New);
-        let missed = self.match_up(
-            &fresh,
-            &mut free,
-            UNCONFIRMED,
-            true,
-            &detections,
-            &boxes,
-            capture_ns,
-        );
+        let missed = self.match_up(&found, UNCONFIRMED, &fresh, &mut free);
         // Seen once and never again: most likely nothing.
         let gone: Vec<u64> = missed.iter().map(|track| self.tracks[*track].id).collect();
         self.tracks.retain(|track| !gone.contains(&track.id));
         for detection in free {
             if detections[detection].score >= (self.settings.sure + NEW).min(1.0) {
-                self.begin(&detections[detection], boxes[detection], capture_ns);
+                self.begin(&detections[detection], found.boxes[detection], capture_ns);
             }
         }
         self.seen_at(capture_ns)
@@ -171,27 +180,23 @@ impl Tracker {
 
     /// Matches tracks with detections that are free, and takes these out of `free`. The tracks that
     /// got none.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one association of the algorithm"
-    )]
     fn match_up(
         &mut self,
+        found: &Found,
+        rule: Rule,
         tracks: &[usize],
         free: &mut Vec<usize>,
-        limit: f32,
-        by_score: bool,
-        detections: &[Detection],
-        boxes: &[Rect],
-        capture_ns: i64,
     ) -> Vec<usize> {
-        let pairs = assign(tracks.len(), free.len(), limit, |row, column| {
+        let Found {
+            detections, boxes, ..
+        } = found;
+        let pairs = assign(tracks.len(), free.len(), rule.limit, |row, column| {
             let (track, detection) = (&self.tracks[tracks[row]], free[column]);
             if track.label != detections[detection].label {
                 return f32::from(u8::MAX);
             }
             let overlap = track.foreseen.iou(&boxes[detection]);
-            if by_score {
+            if rule.by_score {
                 1.0 - overlap * detections[detection].score.clamp(0.0, 1.0)
             } else {
                 1.0 - overlap
@@ -203,7 +208,7 @@ impl Tracker {
             track.seen = boxes[detection];
             track.score = detections[detection].score;
             track.state = State::Seen;
-            track.last_ns = capture_ns;
+            track.last_ns = found.capture_ns;
         }
         let rows: Vec<usize> = pairs.iter().map(|pair| pair.0).collect();
         let taken: Vec<usize> = pairs.iter().map(|pair| free[pair.1]).collect();
