@@ -1,8 +1,9 @@
-//! Where pictures come from: a drawn test card, MJPEG clips, and everything that an `ffmpeg` child
-//! process can read. Delivers JPEGs; never decodes pixels and knows nothing of frames or nodes.
+//! Where pictures come from: a drawn test card, MJPEG clips, cameras, and everything that an `ffmpeg`
+//! child process can read. Never decodes pictures and knows nothing of frames or nodes.
 //! Files and streams are foreign bytes: parsers are bounded and never panic.
 
 pub mod avi;
+pub mod camera;
 pub mod ffmpeg;
 pub mod jpeg;
 pub mod mjpeg;
