@@ -17,6 +17,7 @@ mod sqlx;
 mod steps;
 mod test;
 mod tidy;
+mod vm;
 mod web;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ Usage: cargo xtask COMMAND
   web [--check]                               web/dist from web/src (needs Node.js)
   deny                                        licences, bans and sources of every dependency
   fuzz                                        build the fuzz targets
+  vm [COMMANDS]                               camera tests, or commands, in a small virtual machine
   bench NAME [ARGS]                           apply, footprint, hop or inference, in a release build
 
 --check changes nothing and fails when the committed files differ from what would be generated.
@@ -72,6 +74,7 @@ fn dispatch(args: &[String]) -> Result<()> {
         "deny" => deny::run(),
         "fuzz" => fuzz::run(),
         "bench" => bench::run(rest),
+        "vm" => vm::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -1,0 +1,168 @@
+//! A small virtual machine with a real camera driver (the kernel's `vivid`), for what can't be tested
+//! on machines without cameras. Boots Debian's own kernel with a root file system in memory, runs
+//! programs of this repository in it and ends. Installs nothing on the host: its packages are
+//! unpacked in the target folder and kept there.
+
+mod archive;
+mod modules;
+mod packages;
+mod root;
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use packages::Parts;
+
+/// Longest run of a machine.
+const TIME_LIMIT: Duration = Duration::from_secs(150);
+/// The kernel needs a few MiB beside the programs.
+const MEMORY_MIB: u64 = 320;
+/// Lines that are kept of a run.
+const MAX_LINES: usize = 20_000;
+/// What the machine prints last, before the exit code of its script.
+const END_MARK: &str = "edgeflow-vm-end";
+
+/// Cameras of the machine: a webcam with one plane of memory (640x480 at 25 at most), and an HDMI
+/// input with several planes (any size, 60 a second).
+const VIVID: &str =
+    "n_devs=2 node_types=0x1,0x1 num_inputs=1,1 input_types=0x0,0x3 multiplanar=1,2";
+
+/// What runs in a machine.
+pub(crate) struct Job {
+    /// Programs of the host; they are in the machine's PATH.
+    pub(crate) programs: Vec<PathBuf>,
+    /// Commands for busybox's shell.
+    pub(crate) script: String,
+}
+
+/// A machine that can be started, as often as one likes.
+pub(crate) struct Machine {
+    parts: Parts,
+}
+
+impl Machine {
+    /// Gets what is missing. An error says why there can't be a machine here.
+    pub(crate) fn prepare() -> Result<Self> {
+        if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+            bail!("the virtual machine runs on x86-64 Linux only");
+        }
+        Ok(Self {
+            parts: packages::get()?,
+        })
+    }
+
+    /// Runs a job, shows its output as it comes, and returns it. An exit code other than 0 is an
+    /// error.
+    pub(crate) fn run(&self, job: &Job) -> Result<Vec<String>> {
+        let image = self.parts.dir.join("initrd");
+        root::build(&self.parts, job, VIVID, END_MARK, &image)?;
+        let started = Instant::now();
+        let mut qemu = self.qemu(&image)?;
+        let result = follow(&mut qemu, started);
+        // It has ended by itself, or hangs.
+        let _ = qemu.kill();
+        let _ = qemu.wait();
+        let (lines, code) = result?;
+        let seconds = started.elapsed().as_secs_f64();
+        match code {
+            Some(0) => {
+                println!("virtual machine: done in {seconds:.1} s");
+                Ok(lines)
+            }
+            Some(code) => bail!("the script in the virtual machine ended with exit code {code}"),
+            None => bail!("the virtual machine ended or hung after {seconds:.0} s, see above"),
+        }
+    }
+
+    fn qemu(&self, image: &Path) -> Result<Child> {
+        let share = self.parts.root.join("usr/share");
+        let memory = std::fs::metadata(image)?.len() / (1 << 20) * 2 + MEMORY_MIB;
+        let mut command = self.parts.command("usr/bin/qemu-system-x86_64");
+        command
+            // Not KVM: nested in another machine it may be there and not work.
+            .args(["-M", "q35", "-accel", "tcg,thread=multi"])
+            .args(["-cpu", "max", "-smp", "2", "-m", &memory.to_string()])
+            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-display", "none", "-serial", "stdio", "-monitor", "none"])
+            .arg("-L")
+            .arg(share.join("qemu"))
+            .arg("-L")
+            .arg(share.join("seabios"))
+            .arg("-kernel")
+            .arg(&self.parts.kernel)
+            .arg("-initrd")
+            .arg(image)
+            .arg("-append")
+            .arg(
+                "console=ttyS0 quiet loglevel=3 panic=-1 nokaslr mitigations=off tsc=reliable \
+                 random.trust_cpu=on cryptomgr.notests",
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        command.spawn().context("starting qemu")
+    }
+}
+
+/// Lines until the end mark, and the exit code in it.
+fn follow(qemu: &mut Child, started: Instant) -> Result<(Vec<String>, Option<i32>)> {
+    let output = qemu.stdout.take().context("the output of qemu")?;
+    let (sender, receiver) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut lines = BufReader::new(output).split(b'\n');
+        while let Some(Ok(line)) = lines.next() {
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let mut lines = Vec::new();
+    let mut code = None;
+    while code.is_none() {
+        let left = TIME_LIMIT.saturating_sub(started.elapsed());
+        let Ok(line) = receiver.recv_timeout(left) else {
+            break;
+        };
+        match line.split_once(END_MARK) {
+            Some((_, number)) => code = Some(number.trim().parse().unwrap_or(-1)),
+            None => {
+                println!("vm| {line}");
+                if lines.len() < MAX_LINES {
+                    lines.push(line);
+                }
+            }
+        }
+    }
+    let _ = qemu.kill();
+    drop(receiver);
+    let _ = reader.join();
+    Ok((lines, code))
+}
+
+/// `cargo xtask vm COMMANDS`: commands in the machine. Still to come: without commands, the test
+/// programs of edgeflow-capture and edgeflow-nodes (cargo test --no-run --message-format=json).
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let machine = Machine::prepare()?;
+    let programs = vec![machine.parts.program("usr/bin/v4l2-ctl")];
+    machine
+        .run(&Job {
+            programs,
+            script: args.join(" "),
+        })
+        .map(drop)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
