@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::{assets, process, repo, setup, steps::Steps, web};
+use crate::{assets, process, repo, setup, steps::Steps, vm, web};
 
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::new();
@@ -26,6 +26,7 @@ pub(crate) fn run_in(steps: &mut Steps) {
     }
     steps.check("models and clip", models_and_clip);
     steps.check("cargo test", cargo_test);
+    steps.check("camera tests", vm::test);
     steps.check("web tests", web::test);
 }
 

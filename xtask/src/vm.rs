@@ -18,6 +18,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::process;
 use packages::Parts;
 
 /// Longest run of a machine.
@@ -79,6 +80,10 @@ impl Machine {
             Some(code) => bail!("the script in the virtual machine ended with exit code {code}"),
             None => bail!("the virtual machine ended or hung after {seconds:.0} s, see above"),
         }
+    }
+
+    fn tool(&self) -> PathBuf {
+        self.parts.program("usr/bin/v4l2-ctl")
     }
 
     fn qemu(&self, image: &Path) -> Result<Child> {
@@ -147,17 +152,58 @@ fn follow(qemu: &mut Child, started: Instant) -> Result<(Vec<String>, Option<i32
     Ok((lines, code))
 }
 
-/// `cargo xtask vm COMMANDS`: commands in the machine. Still to come: without commands, the test
-/// programs of edgeflow-capture and edgeflow-nodes (cargo test --no-run --message-format=json).
+/// `cargo xtask vm`: the camera tests; with COMMANDS, those instead.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let machine = Machine::prepare()?;
-    let programs = vec![machine.parts.program("usr/bin/v4l2-ctl")];
-    machine
-        .run(&Job {
-            programs,
-            script: args.join(" "),
-        })
-        .map(drop)
+    if args.is_empty() {
+        return cameras(&machine);
+    }
+    let programs = vec![machine.tool()];
+    let script = args.join(" ");
+    machine.run(&Job { programs, script }).map(drop)
+}
+
+/// The camera tests as a step of the tests; where there can't be a machine it says so.
+pub(crate) fn test() -> Result<()> {
+    match Machine::prepare() {
+        Ok(machine) => cameras(&machine),
+        Err(error) => {
+            eprintln!("note: tests with a real camera driver are skipped: {error:#}");
+            Ok(())
+        }
+    }
+}
+
+/// Tests of edgeflow-capture against the driver.
+fn cameras(machine: &Machine) -> Result<()> {
+    let tests = test_program("edgeflow-capture")?;
+    let script = format!(
+        "export EDGEFLOW_TEST_VIVID=1 RUST_BACKTRACE=1\n\
+         {} vivid_ --test-threads=1 --nocapture\n",
+        file_name(&tests)
+    );
+    let programs = vec![machine.tool(), tests];
+    let lines = machine.run(&Job { programs, script })?;
+    let ran = lines.iter().any(|line| line.starts_with("test result: ok"));
+    if !ran || lines.iter().any(|line| line.contains("skipped:")) {
+        bail!("the tests did not run in the virtual machine");
+    }
+    Ok(())
+}
+
+/// The program of a library's unit tests, as cargo built it.
+fn test_program(package: &str) -> Result<PathBuf> {
+    let mut build = process::cargo();
+    build.args(["test", "--locked", "--quiet", "--no-run", "--lib"]);
+    build.args(["--package", package, "--message-format", "json"]);
+    let output = process::output(&mut build)?;
+    let messages = output.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    messages
+        .last()
+        .with_context(|| format!("cargo names no test program of {package}"))
 }
 
 fn file_name(path: &Path) -> String {

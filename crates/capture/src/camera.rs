@@ -15,6 +15,8 @@ mod mode;
 mod pixels;
 mod stream;
 mod sys;
+#[cfg(test)]
+mod vivid;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -219,21 +219,34 @@ impl Device {
             }
         };
         let mode = choose(&offers, wish).ok_or_else(wrong)?;
+        // The rate asked for may be one that the driver has and does not list.
+        let rate = wish.fps.or(mode.fps);
+        self.set_mode(&mode, rate)?.ok_or_else(wrong)
+    }
+
+    /// Sets a mode; `None`: the driver changed the format, or gives a size that can't be.
+    pub(super) fn set_mode(
+        &self,
+        mode: &Mode,
+        rate: Option<f64>,
+    ) -> Result<Option<Setting>, Fault> {
         let mut format = self.empty_format();
-        write_format(&mut format, &mode);
+        write_format(&mut format, mode);
         sys::set_format(self.fd(), &mut format)
             .map_err(|error| self.fault("set the format", error))?;
-        let (mut got, strides) = read_format(&format).ok_or_else(wrong)?;
+        let Some((mut got, strides)) = read_format(&format) else {
+            return Ok(None);
+        };
         let fits = (1..=MAX_SIDE).contains(&got.size.0) && (1..=MAX_SIDE).contains(&got.size.1);
         if got.format != mode.format || !fits {
-            return Err(wrong());
+            return Ok(None);
         }
-        got.fps = self.set_rate(wish.fps.or(mode.fps)).or(mode.fps);
-        Ok(Setting {
+        got.fps = self.set_rate(rate).or(mode.fps);
+        Ok(Some(Setting {
             full_range: got.format == PixelFormat::Mjpg || is_full_range(&format),
             mode: got,
             strides,
-        })
+        }))
     }
 
     /// Asks for a rate; returns the one that the device has then, if it tells.

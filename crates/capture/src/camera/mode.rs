@@ -66,9 +66,13 @@ impl SizeOffer {
 fn on_grid(value: u32, from: u32, to: u32, step: u32) -> u32 {
     let value = value.clamp(from.min(to), to.max(from));
     let step = step.max(1);
-    let steps = (value - from.min(to) + step / 2) / step;
+    let steps = (value - from.min(to)).saturating_add(step / 2) / step;
     let up = from.min(to).saturating_add(steps.saturating_mul(step));
-    if up > to.max(from) { up - step } else { up }
+    if up > to.max(from) {
+        up.saturating_sub(step).max(from.min(to))
+    } else {
+        up
+    }
 }
 
 /// What is wanted.
