@@ -62,6 +62,7 @@ struct Parts {
     shared: Arc<Shared>,
     metrics: AgentMetrics,
     applied: watch::Sender<Applied>,
+    cameras: watch::Sender<Vec<inventory::Camera>>,
     load: watch::Sender<Load>,
     broker_state: watch::Sender<broker::State>,
 }
@@ -85,6 +86,8 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
     let wake = Arc::new(Notify::new());
     let (applied, applied_watch) = watch::channel(Applied::default());
     let (load, load_watch) = watch::channel(Load::default());
+    // Before the first session: a device that seems to have none may lose its systems.
+    let (cameras, cameras_watch) = watch::channel(inventory::cameras());
     let device = watch::Sender::new(identity.name().to_owned());
     let (own_broker, broker_state) = OwnBroker::new(paths.broker_socket());
     let shared = Arc::new(Shared {
@@ -119,6 +122,7 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
         events,
         logs,
         conditions,
+        cameras: cameras_watch,
         load: load_watch,
         links: config.links.clone(),
         metrics: session_metrics,
@@ -128,6 +132,7 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
         shared,
         metrics,
         applied,
+        cameras,
         load,
         broker_state,
     })
@@ -166,6 +171,7 @@ fn start(
         shared,
         metrics,
         applied,
+        cameras,
         load,
         broker_state,
     } = parts;
@@ -178,6 +184,8 @@ fn start(
     let board = Arc::clone(&context.board);
     let data = config.paths.data().to_owned();
     tasks.spawn("load", inventory::sample(data, board, load));
+    let events = Arc::clone(&context.events);
+    tasks.spawn("cameras", inventory::follow_cameras(cameras, events));
     start_links(config, &context, tasks);
     tracing::info!(
         device = *context.device.borrow(),

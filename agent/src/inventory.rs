@@ -1,6 +1,7 @@
 //! What this machine is and how loaded it is, read from /proc and /sys. Reads only; missing files
 //! mean missing facts, never errors.
 
+mod cameras;
 mod hardware;
 mod load;
 
@@ -8,14 +9,15 @@ use std::{fs, path::Path};
 
 use edgeflow_spec::names::to_name;
 
-pub use hardware::{Accelerator, Camera, accelerators, cameras};
+pub use cameras::{Camera, cameras, follow as follow_cameras};
+pub use hardware::{Accelerator, accelerators};
 pub use load::{Load, sample};
 
 /// Host names that many machines have.
 const NO_NAMES: &[&str] = &["none", "localhost", "localhost-localdomain"];
 
 /// Slow-changing facts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// Host name.
     pub hostname: String,
@@ -31,7 +33,7 @@ pub struct Facts {
     pub cpus: u32,
     /// Physical memory.
     pub memory_bytes: u64,
-    /// Cameras.
+    /// Cameras; filled in by who follows them.
     pub cameras: Vec<Camera>,
     /// Accelerators.
     pub accelerators: Vec<Accelerator>,
@@ -55,7 +57,7 @@ pub fn facts() -> Facts {
         cpus: std::thread::available_parallelism()
             .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
         memory_bytes: load::memory(&read("/proc/meminfo")).1,
-        cameras: cameras(Path::new("/sys/class/video4linux")),
+        cameras: Vec::new(),
         accelerators: accelerators(Path::new("/")),
         boot_id: boot_id(),
         link_addresses: Vec::new(),

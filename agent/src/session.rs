@@ -21,8 +21,16 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    conditions::Conditions, events::Events, inventory::Load, ledger::Ledger, links, logs::Logs,
-    metrics::SessionMetrics, paths::Paths, reconcile::Applied, supervisor::Board,
+    conditions::Conditions,
+    events::Events,
+    inventory::{Camera, Load},
+    ledger::Ledger,
+    links,
+    logs::Logs,
+    metrics::SessionMetrics,
+    paths::Paths,
+    reconcile::Applied,
+    supervisor::Board,
 };
 
 pub use enrol::{EnrolError, enrol_if_needed};
@@ -55,6 +63,8 @@ pub struct Context {
     pub conditions: Arc<Conditions>,
     /// What the command line says about links from other devices.
     pub links: links::Configured,
+    /// The cameras of this machine.
+    pub cameras: watch::Receiver<Vec<Camera>>,
     /// Load samples.
     pub load: watch::Receiver<Load>,
     /// Metrics.

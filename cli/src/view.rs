@@ -1,6 +1,7 @@
 //! The shapes that `-o json` prints: own structs with stable field names, so that a change of the
 //! protocol does not change scripts. Times are RFC 3339 or null. Conversions only; no printing.
 
+pub(crate) mod camera;
 pub(crate) mod dead_letter;
 pub(crate) mod device;
 pub(crate) mod event;

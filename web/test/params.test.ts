@@ -34,6 +34,16 @@ function field(name: string): Field {
   return found;
 }
 
+describe("a field for a map", () => {
+  const node = create(NodeInfoSchema, { name: "camera", uses: "camera", parameters: [create(ParameterSchema, { name: "controls", kind: "number_map", live: true })] });
+  it("takes JSON and pairs, and sends a map", () => {
+    const [one] = fieldsOf(node);
+    expect(one && readField(one, '{"brightness": 140}')).toEqual({ value: { brightness: 140 }, problem: "" });
+    expect(one && readField(one, "brightness=140, gain=-1")).toEqual({ value: { brightness: 140, gain: -1 }, problem: "" });
+    expect(one && readField(one, "bright").problem).not.toBe("");
+  });
+});
+
 describe("the fields", () => {
   it("show what the node works with and where it comes from", () => {
     expect(fieldsOf(node).map((one) => [one.name, textOf(one), one.from, one.live])).toEqual([

@@ -1,23 +1,10 @@
-//! Cameras and accelerators, found by what the kernel's drivers show. Opens no device.
+//! Accelerators, found by what the kernel's drivers show. Opens no device.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use super::read;
 
 const MAX_DEVICES: usize = 64;
-
-/// A capture device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Camera {
-    /// `/dev/video0`.
-    pub path: String,
-    /// Name that the driver gives.
-    pub name: String,
-    /// Kernel driver.
-    pub driver: String,
-    /// Where it is plugged in.
-    pub bus: String,
-}
 
 /// Something that runs models faster than the CPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,27 +13,6 @@ pub struct Accelerator {
     pub kind: String,
     /// Model or driver name.
     pub name: String,
-}
-
-/// Capture devices under `class`. A camera has several nodes; only its first is a picture.
-pub fn cameras(class: &Path) -> Vec<Camera> {
-    let mut names: Vec<String> = entries(class).into_iter().collect();
-    names.sort_by_key(|name| (name.len(), name.clone()));
-    names
-        .into_iter()
-        .filter(|name| name.starts_with("video"))
-        .filter(|name| read(class.join(name).join("index")) == "0")
-        .take(MAX_DEVICES)
-        .map(|name| {
-            let device = class.join(&name).join("device");
-            Camera {
-                path: format!("/dev/{name}"),
-                name: read(class.join(&name).join("name")),
-                driver: link_name(&device.join("driver")),
-                bus: link_name(&device),
-            }
-        })
-        .collect()
 }
 
 /// Accelerators of the machine whose root folder is `root`.
@@ -113,32 +79,6 @@ fn link_name(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn the_first_node_of_a_camera_counts_and_its_metadata_node_does_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let class = dir.path();
-        for (name, index) in [("video0", "0"), ("video1", "1"), ("v4l-subdev0", "0")] {
-            fs::create_dir_all(class.join(name)).unwrap();
-            fs::write(class.join(name).join("index"), format!("{index}\n")).unwrap();
-            fs::write(class.join(name).join("name"), "USB Camera\n").unwrap();
-        }
-        let usb = class.join("1-2:1.0");
-        fs::create_dir_all(class.join("uvcvideo")).unwrap();
-        fs::create_dir_all(&usb).unwrap();
-        symlink(class.join("uvcvideo"), usb.join("driver")).unwrap();
-        symlink(&usb, class.join("video0/device")).unwrap();
-        assert_eq!(
-            cameras(class),
-            [Camera {
-                path: "/dev/video0".to_owned(),
-                name: "USB Camera".to_owned(),
-                driver: "uvcvideo".to_owned(),
-                bus: "1-2:1.0".to_owned(),
-            }]
-        );
-    }
 
     #[test]
     fn accelerators_are_told_by_their_drivers() {
@@ -164,7 +104,6 @@ mod tests {
     #[test]
     fn a_machine_without_any_has_none() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(cameras(dir.path()).is_empty());
         assert!(accelerators(dir.path()).is_empty());
     }
 }

@@ -170,6 +170,7 @@ async fn greet(
 fn facts(context: &Context, server: Option<SocketAddr>) -> inventory::Facts {
     inventory::Facts {
         link_addresses: links::addresses(&context.links, server),
+        cameras: context.cameras.borrow().clone(),
         ..inventory::facts()
     }
 }
@@ -205,6 +206,7 @@ impl Connection {
         let context = Arc::clone(&self.context);
         let mut board = context.board.watch();
         let mut applied = context.applied.clone();
+        let mut cameras = context.cameras.clone();
         let mut heartbeat = tokio::time::interval(interval.mul_f64(rand::random_range(0.8..1.0)));
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut retry = tokio::time::interval(STORE_RETRY);
@@ -228,6 +230,11 @@ impl Connection {
                 },
                 Ok(()) = board.changed() => { status_at = status_at.min(soon); Ok(()) }
                 Ok(()) = applied.changed() => { status_at = status_at.min(soon); Ok(()) }
+                Ok(()) = cameras.changed() => {
+                    self.facts = None;
+                    status_at = status_at.min(soon);
+                    Ok(())
+                }
                 () = context.conditions.changed() => { status_at = status_at.min(soon); Ok(()) }
                 () = context.events.added() => self.send_events(),
                 () = tokio::time::sleep_until(status_at) => {

@@ -1,12 +1,13 @@
 //! Between the agent's own types and the protocol's. No rules.
 
+use edgeflow_capture::camera::{Control, SizeOffer};
 use edgeflow_proto::v1;
 
 use super::Context;
 use crate::{
     conditions::Condition,
     events::Numbered,
-    inventory::{Facts, Load},
+    inventory::{Camera, Facts, Load},
     logs::Line,
     supervisor::{Exit, InstanceView, Phase},
 };
@@ -21,16 +22,7 @@ pub(super) fn facts(facts: Facts) -> v1::DeviceFacts {
         cpus: facts.cpus,
         memory_bytes: facts.memory_bytes,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        cameras: facts
-            .cameras
-            .into_iter()
-            .map(|camera| v1::Camera {
-                path: camera.path,
-                name: camera.name,
-                driver: camera.driver,
-                bus: camera.bus,
-            })
-            .collect(),
+        cameras: facts.cameras.into_iter().map(camera).collect(),
         accelerators: facts
             .accelerators
             .into_iter()
@@ -179,6 +171,50 @@ pub(super) fn log_line(line: &Line) -> v1::LogLine {
 pub(super) fn split_id(id: &str) -> (&str, &str) {
     let name = id.rsplit_once('.').map_or(id, |(name, _)| name);
     name.rsplit_once('.').unwrap_or((name, ""))
+}
+
+fn camera(camera: Camera) -> v1::Camera {
+    let formats = camera.offers.into_iter().map(|offer| v1::CameraFormat {
+        format: offer.format.name().to_owned(),
+        sizes: offer.sizes.into_iter().map(camera_size).collect(),
+    });
+    let controls = camera.controls.into_iter();
+    v1::Camera {
+        path: camera.path.display().to_string(),
+        name: camera.name,
+        driver: camera.driver,
+        bus: camera.bus,
+        serial: camera.serial,
+        formats: formats.collect(),
+        other_formats: camera.others,
+        controls: controls.map(camera_control).collect(),
+        problem: camera.problem,
+    }
+}
+
+fn camera_size(size: SizeOffer) -> v1::CameraSize {
+    v1::CameraSize {
+        width: size.from.0,
+        height: size.from.1,
+        max_width: size.to.0,
+        max_height: size.to.1,
+        fps: size.rates,
+        any_fps: size.any_rate,
+    }
+}
+
+fn camera_control(control: Control) -> v1::CameraControl {
+    let choices = control.menu.into_iter();
+    v1::CameraControl {
+        name: control.name,
+        min: control.minimum,
+        max: control.maximum,
+        step: control.step,
+        default: control.default,
+        choices: choices
+            .map(|(value, word)| v1::CameraChoice { value, word })
+            .collect(),
+    }
 }
 
 #[cfg(test)]

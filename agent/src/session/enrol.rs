@@ -111,6 +111,7 @@ async fn enrol(config: &Config, token: &JoinToken) -> Result<Identity, EnrolErro
     let towards = found.ok().and_then(|mut found| found.next());
     let facts = inventory::Facts {
         link_addresses: links::addresses(&config.links, towards),
+        cameras: inventory::cameras(),
         ..inventory::facts()
     };
     let request = EnrollRequest {

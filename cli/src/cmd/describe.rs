@@ -15,7 +15,8 @@ use crate::{
         time::bytes,
     },
     view::{
-        device::{CameraView, ConditionView, DeviceView, LoadView},
+        camera::CameraView,
+        device::{ConditionView, DeviceView, LoadView},
         instance::InstanceView,
         labels_text,
         system::{LinkView, NodeView, SystemView},
@@ -290,6 +291,7 @@ fn instances(instances: &[InstanceView], paint: Paint) {
         table.push(instance.cells(true));
     }
     print_table(&table, paint);
+    counters(instances, paint);
     let ended = |instance: &&InstanceView| instance.is_bad() || instance.restarts > 0;
     for instance in instances.iter().filter(ended) {
         let Some(exit) = &instance.last_exit else {
@@ -306,6 +308,30 @@ fn instances(instances: &[InstanceView], paint: Paint) {
             output::line(format!("  | {line}"));
         }
     }
+}
+
+/// What nodes count themselves.
+fn counters(instances: &[InstanceView], paint: Paint) {
+    let counts = |instance: &&InstanceView| !instance.counters.is_empty();
+    let counting: Vec<_> = instances.iter().filter(counts).collect();
+    if counting.is_empty() {
+        return;
+    }
+    heading(paint, "Counters");
+    let mut table = Table::new(vec!["INSTANCE", "DEVICE", "COUNTERS"]);
+    for instance in counting {
+        let each: Vec<String> = instance
+            .counters
+            .iter()
+            .map(|(name, count)| format!("{name}={count}"))
+            .collect();
+        table.push(cells![
+            instance.id.as_str(),
+            instance.device.as_str(),
+            each.join(" ")
+        ]);
+    }
+    print_table(&table, paint);
 }
 
 fn device(view: &DeviceView, paint: Paint) {
@@ -411,12 +437,14 @@ fn cameras(cameras: &[CameraView], paint: Paint) {
         return;
     }
     heading(paint, "Cameras");
-    let mut table = Table::new(vec!["PATH", "DRIVER", "NAME"]);
+    let mut table = Table::new(vec!["PATH", "NAME", "DRIVER", "STATE", "FORMATS"]);
     for camera in cameras {
-        table.push(cells![
-            camera.path.as_str(),
-            camera.driver.as_str(),
-            camera.name.as_str()
+        table.push(vec![
+            camera.path.as_str().into(),
+            camera.name.as_str().into(),
+            camera.driver.as_str().into(),
+            camera.state(),
+            camera.offers_text().into(),
         ]);
     }
     print_table(&table, paint);

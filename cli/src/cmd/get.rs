@@ -10,9 +10,7 @@ use crate::{
     failure::{Exit, Failure, Outcome},
     output::{self, Format, Row},
     view::{
-        device::{CameraView, DeviceView},
-        instance::InstanceView,
-        system::SystemView,
+        camera::CameraView, device::DeviceView, instance::InstanceView, system::SystemView,
         token::TokenView,
     },
 };

@@ -1,19 +1,16 @@
-//! Devices and their cameras as shown to people and programs.
+//! Devices as shown to people and programs.
 
 use std::collections::BTreeMap;
 
 use edgeflow_proto::v1;
 use serde::Serialize;
 
-use super::{instance::InstanceView, labels_text, sorted};
-use crate::{
-    cells,
-    output::{
-        Row,
-        colour::Style,
-        table::Cell,
-        time::{age, bytes, now_ms, rfc3339},
-    },
+use super::{camera::CameraView, instance::InstanceView, labels_text, sorted};
+use crate::output::{
+    Row,
+    colour::Style,
+    table::Cell,
+    time::{age, bytes, now_ms, rfc3339},
 };
 
 /// A machine with an agent.
@@ -55,16 +52,6 @@ pub(crate) struct FactsView {
     pub(crate) agent_version: String,
     pub(crate) cameras: Vec<CameraView>,
     pub(crate) accelerators: Vec<AcceleratorView>,
-}
-
-/// A camera on a device.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct CameraView {
-    pub(crate) device: String,
-    pub(crate) path: String,
-    pub(crate) name: String,
-    pub(crate) driver: String,
-    pub(crate) bus: String,
 }
 
 /// A GPU, NPU or TPU on a device.
@@ -132,13 +119,7 @@ impl From<v1::Device> for DeviceView {
 }
 
 fn facts_view(facts: v1::DeviceFacts, device: &str) -> FactsView {
-    let camera = |camera: v1::Camera| CameraView {
-        device: device.to_owned(),
-        path: camera.path,
-        name: camera.name,
-        driver: camera.driver,
-        bus: camera.bus,
-    };
+    let camera = |camera| CameraView::new(camera, device);
     let accelerator = |accelerator: v1::Accelerator| AcceleratorView {
         kind: accelerator.kind,
         name: accelerator.name,
@@ -272,29 +253,6 @@ impl Row for DeviceView {
         }
         cells.push(labels_text(&self.labels).into());
         cells.push(self.message.as_str().into());
-        cells
-    }
-}
-
-impl Row for CameraView {
-    fn name(&self) -> String {
-        format!("{}:{}", self.device, self.path)
-    }
-
-    fn header(wide: bool) -> Vec<&'static str> {
-        if wide {
-            vec!["DEVICE", "PATH", "DRIVER", "BUS", "NAME"]
-        } else {
-            vec!["DEVICE", "PATH", "NAME"]
-        }
-    }
-
-    fn cells(&self, wide: bool) -> Vec<Cell> {
-        let mut cells = cells![self.device.as_str(), self.path.as_str()];
-        if wide {
-            cells.extend(cells![self.driver.as_str(), self.bus.as_str()]);
-        }
-        cells.push(self.name.as_str().into());
         cells
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct InstanceView {
     pub(crate) frames: u64,
     pub(crate) errors: u64,
     pub(crate) condition: String,
+    /// What the node itself counts.
+    pub(crate) counters: BTreeMap<String, u64>,
     /// Names the parameters that it works with.
     pub(crate) params_hash: String,
     /// Why it did not take newer ones; empty otherwise.
@@ -125,6 +127,7 @@ impl From<v1::InstanceStatus> for InstanceView {
             frames: stats.frames,
             errors: stats.errors,
             condition: stats.condition,
+            counters: sorted(stats.counters),
             params_hash: params.hash,
             params_refusal: params.refusal,
             inputs: stats.inputs.into_iter().map(InputView::from).collect(),

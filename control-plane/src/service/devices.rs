@@ -14,6 +14,10 @@ const MAX_LABELS: usize = 64;
 const FACT_PREFIX: &str = "edgeflow.dev/";
 /// Longest text among the facts.
 const MAX_FACT_TEXT: usize = 256;
+/// Formats, sizes, rates, controls and their choices of a camera.
+const MAX_CAMERA_LIST: usize = 256;
+/// Bytes of a camera's problem.
+const MAX_CAMERA_PROBLEM: usize = 1024;
 /// Cameras and accelerators a device may report.
 const MAX_FACT_LIST: usize = 64;
 
@@ -207,6 +211,43 @@ pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Serv
     Ok(())
 }
 
+fn is_bounded(camera: &v1::Camera) -> bool {
+    let v1::Camera {
+        path,
+        name,
+        driver,
+        bus,
+        serial,
+        problem,
+        formats,
+        other_formats,
+        controls,
+    } = camera;
+    let mut texts = [path, name, driver, bus, serial]
+        .into_iter()
+        .chain(other_formats)
+        .chain(formats.iter().map(|format| &format.format))
+        .chain(controls.iter().map(|control| &control.name))
+        .chain(
+            controls
+                .iter()
+                .flat_map(|control| control.choices.iter().map(|choice| &choice.word)),
+        );
+    let sizes = formats.iter().map(|format| format.sizes.len());
+    let rates = formats
+        .iter()
+        .flat_map(|format| format.sizes.iter().map(|size| size.fps.len()));
+    let choices = controls.iter().map(|control| control.choices.len());
+    let mut lists = [formats.len(), other_formats.len(), controls.len()]
+        .into_iter()
+        .chain(sizes)
+        .chain(rates)
+        .chain(choices);
+    problem.len() <= MAX_CAMERA_PROBLEM
+        && texts.all(|text| text.len() <= MAX_FACT_TEXT)
+        && lists.all(|len| len <= MAX_CAMERA_LIST)
+}
+
 pub(super) fn check_facts(facts: &v1::DeviceFacts) -> Result<(), ServiceError> {
     let texts = [
         &facts.hostname,
@@ -218,17 +259,17 @@ pub(super) fn check_facts(facts: &v1::DeviceFacts) -> Result<(), ServiceError> {
         &facts.boot_id,
         &facts.redis,
     ];
-    let cameras = facts
-        .cameras
-        .iter()
-        .flat_map(|camera| [&camera.path, &camera.name, &camera.driver, &camera.bus]);
+    if !facts.cameras.iter().all(is_bounded) {
+        return Err(ServiceError::Invalid(
+            "what the device tells of its cameras is too long".to_owned(),
+        ));
+    }
     let accelerators = facts
         .accelerators
         .iter()
         .flat_map(|accelerator| [&accelerator.kind, &accelerator.name]);
     let too_long = texts
         .into_iter()
-        .chain(cameras)
         .chain(&facts.link_addresses)
         .chain(accelerators)
         .any(|text| text.len() > MAX_FACT_TEXT);

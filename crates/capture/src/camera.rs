@@ -212,6 +212,17 @@ impl Camera {
         self.starts
     }
 
+    /// Asks for other pictures. A running camera is set up anew.
+    pub fn set_wish(&mut self, wish: Wish) {
+        self.options.wish = wish;
+        if matches!(self.state, State::Running { .. }) {
+            self.state = State::Waiting {
+                until: Instant::now(),
+                pause: MIN_PAUSE,
+            };
+        }
+    }
+
     /// Takes other controls. Those of a camera that is not there are kept until it is.
     pub fn set_controls(&mut self, controls: BTreeMap<String, f64>) -> Result<(), ControlError> {
         if let State::Running { stream, .. } = &self.state {

@@ -43,7 +43,7 @@ pub use edgeflow_stream::{Codec, Detection, Frame, Header, Kind, Meta, Track, cl
 pub use serde;
 pub use tracing;
 
-pub use context::{Condition, Context, Producer};
+pub use context::{Condition, Context, Counter, Producer};
 pub use error::NodeError;
 pub use fusion::{
     DEFAULT_BYTES, DEFAULT_FRAMES, DEFAULT_TIMEOUT, DEFAULT_TOLERANCE, FrameSet, FusedNode, Fusion,

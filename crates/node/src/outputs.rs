@@ -13,6 +13,12 @@ pub(crate) trait Sink: Send {
     /// Sends on the port with this index.
     fn send(&mut self, port: usize, frame: Frame) -> Result<(), NodeError>;
 
+    /// Whether a frame on the port with this index would reach anybody.
+    fn is_wanted(&self, port: usize) -> bool {
+        let _ = port;
+        true
+    }
+
     /// The number of the last frame sent on each port.
     fn marks(&self) -> Vec<u64> {
         Vec::new()
@@ -84,6 +90,14 @@ impl Outputs {
         self.sink.send(index, frame)?;
         self.sent += 1;
         Ok(())
+    }
+
+    /// Whether a frame on this port would reach anybody now: a consumer is connected, somebody looks,
+    /// or a durable link keeps frames. Spares a node work that nobody needs. `false` for a port that
+    /// there is not.
+    pub fn is_wanted(&self, port: &str) -> bool {
+        let index = self.ports.iter().position(|name| name == port);
+        index.is_some_and(|index| self.sink.is_wanted(index))
     }
 
     /// Frames sent so far, on all ports.

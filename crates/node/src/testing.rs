@@ -26,6 +26,8 @@ pub struct Setup {
     pub state_dir: PathBuf,
     /// Asset folders.
     pub asset_dirs: Vec<PathBuf>,
+    /// Output ports that nobody takes frames of.
+    pub unwanted: Vec<String>,
 }
 
 impl Default for Setup {
@@ -35,6 +37,7 @@ impl Default for Setup {
             outputs: vec!["out".to_owned()],
             state_dir: std::env::temp_dir(),
             asset_dirs: Vec::new(),
+            unwanted: Vec::new(),
         }
     }
 }
@@ -86,7 +89,14 @@ impl<T> Fixture<T> {
         let sent = Sent::default();
         let outputs = Outputs::new(
             setup.outputs.clone(),
-            Box::new(Collect(Arc::clone(&sent))),
+            Box::new(Collect {
+                sent: Arc::clone(&sent),
+                unwanted: setup
+                    .outputs
+                    .iter()
+                    .map(|port| setup.unwanted.contains(port))
+                    .collect(),
+            }),
             condition.clone(),
             stop.clone(),
         );
@@ -172,12 +182,19 @@ impl<S: Source> Fixture<S> {
     }
 }
 
-struct Collect(Sent);
+struct Collect {
+    sent: Sent,
+    unwanted: Vec<bool>,
+}
 
 impl Sink for Collect {
     fn send(&mut self, port: usize, frame: Frame) -> Result<(), NodeError> {
-        lock(&self.0).push((port, frame));
+        lock(&self.sent).push((port, frame));
         Ok(())
+    }
+
+    fn is_wanted(&self, port: usize) -> bool {
+        !self.unwanted.get(port).copied().unwrap_or(false)
     }
 }
 

@@ -10,7 +10,9 @@ use serde_json::json;
 pub(crate) enum Builtin {
     /// A test card with a clock burned in.
     Pattern,
-    /// Frames of a clip, a camera or a network stream.
+    /// Pictures of a camera.
+    Camera,
+    /// Frames of a clip or a network stream.
     Video,
     /// Marks what moves, without a model.
     Motion,
@@ -76,8 +78,8 @@ mod tests {
             .map(|(name, _)| name)
             .collect();
         let expected = [
-            "pattern", "video", "motion", "detect", "track", "zones", "fuse", "log", "record",
-            "replay",
+            "pattern", "camera", "video", "motion", "detect", "track", "zones", "fuse", "log",
+            "record", "replay",
         ];
         assert_eq!(names, expected);
     }

@@ -1,6 +1,8 @@
 //! `edgeflow-nodes`: the built-in nodes as one program. The agent starts `edgeflow-nodes run NAME`
 //! for each instance. Only wires commands to the files that do the work.
 
+mod camera;
+mod card;
 mod clip;
 mod detect;
 mod fuse;
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
 fn run(node: list::Builtin) -> ExitCode {
     match node {
         list::Builtin::Pattern => edgeflow::run_source::<pattern::Pattern>(),
+        list::Builtin::Camera => edgeflow::run_source::<camera::CameraNode>(),
         list::Builtin::Video => edgeflow::run_source::<video::Video>(),
         list::Builtin::Motion => edgeflow::run_node::<motion::Motion>(),
         list::Builtin::Detect => edgeflow::run_node::<detect::Detect>(),

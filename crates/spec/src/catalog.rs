@@ -7,11 +7,13 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+mod camera;
 mod fuse;
 mod objects;
 mod params;
 mod recording;
 
+use camera::CAMERA;
 use fuse::FUSE;
 use objects::{TRACK, ZONES};
 pub use params::ParamError;
@@ -170,13 +172,14 @@ const IN_ANY: Port = Port {
 };
 
 /// Every built-in node, in the order of the reference.
-pub const BUILTINS: [Builtin; 10] = [
-    PATTERN, VIDEO, MOTION, DETECT, TRACK, ZONES, FUSE, LOG, RECORD, REPLAY,
+pub const BUILTINS: [Builtin; 11] = [
+    PATTERN, CAMERA, VIDEO, MOTION, DETECT, TRACK, ZONES, FUSE, LOG, RECORD, REPLAY,
 ];
 
-/// Parameters that a running node takes without a restart. Only such that it can always take: one
-/// that it may have to refuse for another reason than its value is not live.
-const LIVE: [(&str, &[&str]); 6] = [
+/// Parameters that a running node takes without a restart. One that a node may refuse for another
+/// reason than its value (a camera's controls) is told so, and goes on as before.
+const LIVE: [(&str, &[&str]); 7] = [
+    ("camera", &["quality", "controls"]),
     ("pattern", &["fps", "quality"]),
     ("motion", &["threshold", "min_area"]),
     ("detect", &["threshold", "iou", "labels"]),
@@ -222,7 +225,7 @@ const PATTERN: Builtin = Builtin {
 
 const VIDEO: Builtin = Builtin {
     name: "video",
-    summary: "Frames of a clip, a camera or a network stream.",
+    summary: "Frames of a clip or a network stream.",
     inputs: &[],
     outputs: &[OUT_FRAMES],
     params: &[
@@ -232,7 +235,7 @@ const VIDEO: Builtin = Builtin {
             required: true,
             default: ParamDefault::None,
             summary: "A clip (`.avi` with MJPEG, `.mjpeg`), found in the asset folders if it is named \
-                      without a folder. Anything else (`/dev/video0`, `rtsp://…`, `.mp4`) is read \
+                      without a folder. Anything else (`rtsp://…`, `.mp4`) is read \
                       through `ffmpeg`, which has to be installed on the device.",
         },
         Param {
@@ -378,11 +381,12 @@ impl Builtin {
 
     /// Whether it reads from something that does not wait: a camera or a network stream.
     pub(crate) fn is_live(&self, with: &Map<String, Value>) -> bool {
-        self.name == VIDEO.name
-            && with
-                .get("source")
-                .and_then(Value::as_str)
-                .is_some_and(|source| source.starts_with("/dev/") || source.contains("://"))
+        self.name == CAMERA.name
+            || self.name == VIDEO.name
+                && with
+                    .get("source")
+                    .and_then(Value::as_str)
+                    .is_some_and(|source| source.starts_with("/dev/") || source.contains("://"))
     }
 }
 

@@ -7,6 +7,8 @@ use crate::names::to_label_value;
 
 /// Prefix of labels that come from hardware facts. People can't set them.
 pub const FACT_PREFIX: &str = "edgeflow.dev/";
+/// Name of the device.
+pub const FACT_DEVICE: &str = "edgeflow.dev/device";
 /// Machine architecture: `x86_64`, `aarch64`.
 pub const FACT_ARCH: &str = "edgeflow.dev/arch";
 /// Operating system.
@@ -69,9 +71,11 @@ impl DevicePlace {
     ) -> Self {
         labels.retain(|key, _| !key.starts_with(FACT_PREFIX));
         labels.extend(facts.labels());
+        let name = name.into();
+        labels.insert(FACT_DEVICE.to_owned(), to_label_value(&name));
         Self {
             id: id.into(),
-            name: name.into(),
+            name,
             labels,
         }
     }

@@ -131,9 +131,8 @@ impl Parameter {
                 // Not finite.
                 .filter(|value| !value.is_null()),
             ParamKind::TextList => Some(list(text)),
-            ParamKind::NumberMap { .. } | ParamKind::Shapes { .. } => {
-                serde_json::from_str(text).ok()
-            }
+            ParamKind::NumberMap { .. } => serde_json::from_str(text).ok().or_else(|| map(text)),
+            ParamKind::Shapes { .. } => serde_json::from_str(text).ok(),
             ParamKind::Text
             | ParamKind::Resolution
             | ParamKind::Size { .. }
@@ -143,6 +142,16 @@ impl Parameter {
         };
         typed.unwrap_or_else(|| Value::from(text))
     }
+}
+
+/// `a=1,b=2`, as it is quicker to type than JSON.
+fn map(text: &str) -> Option<Value> {
+    let items = text.split(',').map(|item| {
+        let (name, number) = item.split_once(['=', ':'])?;
+        let number: serde_json::Number = number.trim().parse().ok()?;
+        Some((name.trim().to_owned(), Value::Number(number)))
+    });
+    items.collect::<Option<Map<_, _>>>().map(Value::Object)
 }
 
 /// `[a, b]`, or `a,b` as it is quicker to type.
@@ -301,6 +310,12 @@ mod tests {
         let flag = Parameter::bool("on");
         assert_eq!(flag.read("true"), json!(true));
         assert!(flag.check(&flag.read("yes")).is_err());
+        let controls = catalog::builtin("camera").unwrap().parameters();
+        let controls = controls.iter().find(|one| one.name == "controls").unwrap();
+        let value = json!({"brightness": 140, "gain": -1});
+        assert_eq!(controls.read("brightness=140, gain=-1"), value);
+        assert_eq!(controls.read(r#"{"brightness":140,"gain":-1}"#), value);
+        assert_eq!(controls.read("brightness"), json!("brightness"));
         let mode = Parameter::choice("mode", ["day", "night"]);
         assert_eq!(mode.check(&mode.read("night")), Ok(()));
         let error = mode.check(&mode.read("nigth")).unwrap_err();

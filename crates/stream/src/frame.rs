@@ -7,7 +7,7 @@
 //! | 0 | 4 | magic | `EFR1` |
 //! | 4 | 1 | version | 1 |
 //! | 5 | 1 | kind | 1 frame, 2 gap, 3 error, 4 end, 5 heartbeat |
-//! | 6 | 1 | codec | 0 none, 1 jpeg, 2 h264, 3 rgb8, 4 yuyv, 5 nv12, 6 tensor, 7 bytes, 8 json |
+//! | 6 | 1 | codec | 0 none, 1 jpeg, 2 h264, 3 rgb8, 4 yuyv, 5 nv12, 6 tensor, 7 bytes, 8 json, 9 grey8 |
 //! | 7 | 1 | flags | bit 0: the checksum covers the payload too; bit 1: sampled, meta has `hops` |
 //! | 8 | 4 | stream_id | hash of the producing instance and port |
 //! | 12 | 4 | epoch | the producer's life, random at its start |
@@ -115,6 +115,8 @@ pub enum Codec {
     Bytes,
     /// JSON text.
     Json,
+    /// Rows of 8-bit brightness.
+    Grey8,
     /// A codec of a newer version.
     Other(u8),
 }
@@ -131,6 +133,7 @@ impl Codec {
             6 => Self::Tensor,
             7 => Self::Bytes,
             8 => Self::Json,
+            9 => Self::Grey8,
             other => Self::Other(other),
         }
     }
@@ -146,6 +149,7 @@ impl Codec {
             Self::Tensor => 6,
             Self::Bytes => 7,
             Self::Json => 8,
+            Self::Grey8 => 9,
             Self::Other(other) => other,
         }
     }
@@ -162,6 +166,7 @@ impl Codec {
             Self::Tensor => "tensor",
             Self::Bytes => "bytes",
             Self::Json => "json",
+            Self::Grey8 => "grey8",
             Self::Other(_) => "other",
         }
     }

@@ -15,6 +15,10 @@ pub const DETECTIONS: &str = "detections";
 pub const TRACKS: &str = "tracks";
 /// Key of the text in an error frame.
 pub const ERROR: &str = "error";
+/// Key of the time at which a failure began, milliseconds since 1970.
+pub const ERROR_SINCE: &str = "error_since_ms";
+/// Key of the time of the next try, milliseconds since 1970.
+pub const ERROR_NEXT_TRY: &str = "error_next_try_ms";
 /// Entries accepted in one map.
 pub const MAX_ENTRIES: usize = 256;
 /// Bytes accepted in one key.
@@ -189,6 +193,13 @@ impl Meta {
         }
         // Text always has a MessagePack form; with a full map the error goes unexplained.
         let _ = self.set(ERROR, &message[..end]);
+    }
+
+    /// Sets when a failure began and when it is tried again.
+    pub fn set_error_times(&mut self, since_unix_ms: i64, next_try_unix_ms: i64) {
+        // As above.
+        let _ = self.set(ERROR_SINCE, &since_unix_ms);
+        let _ = self.set(ERROR_NEXT_TRY, &next_try_unix_ms);
     }
 }
 

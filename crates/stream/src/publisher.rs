@@ -262,6 +262,11 @@ impl PublisherHandle {
         self.shared.state().stats()
     }
 
+    /// Whether somebody takes the frames of this output now, or will be given them later.
+    pub fn is_wanted(&self) -> bool {
+        self.shared.state().is_wanted()
+    }
+
     /// Every durable consumer is done with the frames up to this number.
     pub fn settled(&self) -> u64 {
         self.shared.state().settled()

@@ -124,6 +124,9 @@ pub struct NodeStats {
     pub condition: ::prost::alloc::string::String,
     #[prost(int64, tag = "8")]
     pub at_unix_ms: i64,
+    /// What the node itself counts, by name.
+    #[prost(map = "string, uint64", tag = "9")]
+    pub counters: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Latency {
@@ -405,7 +408,7 @@ pub struct DeviceFacts {
     #[prost(string, tag = "20")]
     pub redis: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Camera {
     /// /dev/video0
     #[prost(string, tag = "1")]
@@ -416,6 +419,70 @@ pub struct Camera {
     pub driver: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub bus: ::prost::alloc::string::String,
+    /// Empty: it has none.
+    #[prost(string, tag = "5")]
+    pub serial: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "6")]
+    pub formats: ::prost::alloc::vec::Vec<CameraFormat>,
+    /// Codes of formats that EdgeFlow does not read, like H264.
+    #[prost(string, repeated, tag = "7")]
+    pub other_formats: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "8")]
+    pub controls: ::prost::alloc::vec::Vec<CameraControl>,
+    /// Why it can't be used, in words; empty: it can.
+    #[prost(string, tag = "9")]
+    pub problem: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CameraFormat {
+    /// mjpeg | nv12 | yuyv | rgb24 | grey
+    #[prost(string, tag = "1")]
+    pub format: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub sizes: ::prost::alloc::vec::Vec<CameraSize>,
+}
+/// A picture size, or a range of sizes, with the frame rates there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CameraSize {
+    #[prost(uint32, tag = "1")]
+    pub width: u32,
+    #[prost(uint32, tag = "2")]
+    pub height: u32,
+    /// The largest of a range; as above where there is one size.
+    #[prost(uint32, tag = "3")]
+    pub max_width: u32,
+    #[prost(uint32, tag = "4")]
+    pub max_height: u32,
+    /// Frames a second; empty: the driver doesn't say.
+    #[prost(double, repeated, tag = "5")]
+    pub fps: ::prost::alloc::vec::Vec<f64>,
+    /// The rates are the ends of a range.
+    #[prost(bool, tag = "6")]
+    pub any_fps: bool,
+}
+/// A setting of a camera, for `controls` of the node `camera`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CameraControl {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(int64, tag = "2")]
+    pub min: i64,
+    #[prost(int64, tag = "3")]
+    pub max: i64,
+    #[prost(uint64, tag = "4")]
+    pub step: u64,
+    #[prost(int64, tag = "5")]
+    pub default: i64,
+    /// The words of a menu.
+    #[prost(message, repeated, tag = "6")]
+    pub choices: ::prost::alloc::vec::Vec<CameraChoice>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CameraChoice {
+    #[prost(int64, tag = "1")]
+    pub value: i64,
+    #[prost(string, tag = "2")]
+    pub word: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Accelerator {

@@ -10,7 +10,7 @@ export const MAX_PAYLOAD = 64 * 1024 * 1024;
 export const MAX_BOXES = 512;
 
 const KINDS = ["", "frame", "gap", "error", "end", "heartbeat"] as const;
-const CODECS = ["none", "jpeg", "h264", "rgb8", "yuyv", "nv12", "tensor", "bytes", "json"] as const;
+const CODECS = ["none", "jpeg", "h264", "rgb8", "yuyv", "nv12", "tensor", "bytes", "json", "grey8"] as const;
 
 export type FrameKind = Exclude<(typeof KINDS)[number], "">;
 export type Codec = (typeof CODECS)[number] | "other";

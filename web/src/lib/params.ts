@@ -3,7 +3,7 @@
 import type { Parameter } from "../gen/edgeflow/v1/status_pb";
 import type { NodeInfo } from "../gen/edgeflow/v1/system_pb";
 
-export type Input = "checkbox" | "number" | "select" | "text" | "list" | "model";
+export type Input = "checkbox" | "number" | "select" | "text" | "list" | "model" | "json";
 
 export interface Field {
   name: string;
@@ -25,7 +25,7 @@ export interface Field {
   summary: string;
 }
 
-const INPUTS: Record<string, Input> = { bool: "checkbox", integer: "number", number: "number", choice: "select", text_list: "list", model: "model" };
+const INPUTS: Record<string, Input> = { bool: "checkbox", integer: "number", number: "number", choice: "select", text_list: "list", model: "model", number_map: "json", shapes: "json" };
 
 /** Declared parameters first, in their order, then what else the manifest gives. */
 export function fieldsOf(node: NodeInfo): Field[] {
@@ -82,8 +82,21 @@ export function readField(field: Field, text: string): { value: unknown; problem
       return readNumber(field, trimmed);
     case "list":
       return { value: trimmed.split(",").map((item) => item.trim()).filter(Boolean), problem: "" };
+    case "json":
+      return readJsonField(trimmed);
     default:
       return { value: trimmed, problem: trimmed === "" ? "It is empty." : "" };
+  }
+}
+
+/** JSON, or `a=1, b=2` as it is quicker to type. */
+function readJsonField(text: string): { value: unknown; problem: string } {
+  try {
+    return { value: JSON.parse(text) as unknown, problem: "" };
+  } catch {
+    const pairs = text.split(",").map((pair) => /^\s*(\w+)\s*[=:]\s*(-?[\d.]+)\s*$/.exec(pair));
+    if (pairs.every((pair) => pair !== null)) return { value: Object.fromEntries(pairs.map((pair) => [pair[1], Number(pair[2])])), problem: "" };
+    return { value: text, problem: 'It has to be like {"brightness": 140} or brightness=140.' };
   }
 }
 

@@ -10,6 +10,7 @@ import { deviceHealth } from "../lib/model";
 import { Link, navigate, paths, setQuery, useLocation } from "../lib/router";
 import { useStore } from "../lib/store";
 import { useNow, usePoll } from "../lib/stream";
+import { CamerasPanel } from "../ui/cameras";
 import { EventsPanel } from "../ui/event-list";
 import { InstanceTable } from "../ui/instances";
 import { LogView } from "../ui/log-view";
@@ -89,11 +90,12 @@ function Overview({ device }: { device: Device }) {
       <Panel title={`Instances (${device.instances.length})`} flush>
         <InstanceTable instances={device.instances} show="system" />
       </Panel>
+      <CamerasPanel device={device} />
       <div className="grid2">
         <Panel title="Facts">
           <Facts device={device} />
         </Panel>
-        <Hardware device={device} />
+        <Accelerators device={device} />
       </div>
     </>
   );
@@ -136,27 +138,19 @@ function FactRow({ name, children }: { name: string; children: ReactNode }) {
   );
 }
 
-function Hardware({ device }: { device: Device }) {
-  const cameras = device.facts?.cameras ?? [];
+function Accelerators({ device }: { device: Device }) {
   const accelerators = device.facts?.accelerators ?? [];
   return (
-    <Panel title="Cameras and accelerators" flush>
-      {cameras.length + accelerators.length === 0 ? (
-        <Empty title="No camera, no accelerator found" />
+    <Panel title="Accelerators" flush>
+      {accelerators.length === 0 ? (
+        <Empty title="No accelerator found" />
       ) : (
         <table>
           <tbody>
-            {cameras.map((camera) => (
-              <tr key={camera.path}>
-                <td className="mono nowrap">{camera.path}</td>
-                <td>{camera.name}</td>
-                <td className="muted">{[camera.driver, camera.bus].filter(Boolean).join(" · ")}</td>
-              </tr>
-            ))}
             {accelerators.map((item) => (
               <tr key={`${item.kind} ${item.name}`}>
                 <td className="mono">{item.kind}</td>
-                <td colSpan={2}>{item.name}</td>
+                <td>{item.name}</td>
               </tr>
             ))}
           </tbody>

@@ -159,9 +159,26 @@ function NodePanel({ system, node, instances, close }: { system: System; node: N
             </>
           )}
         </dl>
+        <Counters instances={here} />
         <ParamsForm system={system} node={node} />
       </div>
       <InstanceTable instances={here} show="device" />
     </Panel>
+  );
+}
+
+/** What the node itself counts, over all its replicas. */
+function Counters({ instances }: { instances: InstanceStatus[] }) {
+  const sums = new Map<string, number>();
+  for (const instance of instances) {
+    for (const [name, value] of Object.entries(instance.stats?.counters ?? {})) sums.set(name, (sums.get(name) ?? 0) + Number(value));
+  }
+  if (sums.size === 0) return null;
+  return (
+    <dl className="facts" aria-label="Counters">
+      {[...sums].sort().map(([name, value]) => (
+        <Reason key={name} reason={name} n={value} />
+      ))}
+    </dl>
   );
 }

@@ -6,9 +6,10 @@ import { drawFrame } from "../lib/boxes";
 import { readDetections, readMeta, type Detection, type Frame } from "../lib/frame";
 import { readHops, type Hop } from "../lib/hops";
 import { readShapes, type Shape } from "../lib/zones";
-import { fps as fpsText, millis, plural } from "../lib/format";
+import { clock, duration, fps as fpsText, millis, plural } from "../lib/format";
 import { liveClient, type TileHandle, type TileSource } from "../lib/live";
 import { Link, paths } from "../lib/router";
+import { useNow } from "../lib/stream";
 import { Icon } from "./icons";
 
 /** Without a frame for this long the tile says so. */
@@ -24,7 +25,8 @@ interface Figures {
   ageMs: number | null;
 }
 
-type Card = { title: string; text: string } | null;
+/** Why there is no picture; the times of an outage, milliseconds since 1970. */
+type Card = { title: string; text: string; sinceMs?: number; nextTryMs?: number } | null;
 
 const REASONS: Record<string, string> = {
   disconnected: "Not connected",
@@ -74,7 +76,7 @@ class Player {
     const meta = readMeta(frame);
     if (frame.kind === "error") {
       const text = typeof meta["error"] === "string" ? meta["error"] : "";
-      this.onCard({ title: "No signal", text });
+      this.onCard({ title: "No signal", text, ...outageOf(meta) });
     } else if (frame.kind === "end") {
       this.onCard({ title: "The stream ended", text: "" });
     } else if (frame.kind === "frame") {
@@ -143,6 +145,23 @@ class Player {
     this.picture?.close();
     this.picture = null;
   }
+}
+
+function outageOf(meta: Record<string, unknown>): { sinceMs?: number; nextTryMs?: number } {
+  const since = Number(meta["error_since_ms"] ?? Number.NaN);
+  const next = Number(meta["error_next_try_ms"] ?? Number.NaN);
+  return Number.isFinite(since) && Number.isFinite(next) ? { sinceMs: since, nextTryMs: next } : {};
+}
+
+/** Since when there is no picture, and when it is tried again. */
+function Outage({ sinceMs, nextTryMs }: { sinceMs: number; nextTryMs: number }) {
+  const now = useNow();
+  const left = nextTryMs - now;
+  return (
+    <p className="faint">
+      since {clock(sinceMs)} ({duration(Math.max(0, now - sinceMs))}) · {left > 500 ? `next try in ${duration(left + 500)}` : "trying now"}
+    </p>
+  );
 }
 
 /** Whether the element is near the screen and the page is looked at. */
@@ -220,6 +239,7 @@ export function Tile({ source, hint, loopMs, onHops }: { source: TileSource; hin
           <b>{card.title === WAITING && hint ? "No signal" : card.title}</b>
           <p>{card.text || hint || ""}</p>
           {card.text && hint && hint !== card.text ? <p>{hint}</p> : null}
+          {card.sinceMs !== undefined && card.nextTryMs !== undefined && <Outage sinceMs={card.sinceMs} nextTryMs={card.nextTryMs} />}
         </div>
       )}
       <div className="top">

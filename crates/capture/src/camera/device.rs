@@ -93,7 +93,7 @@ impl Device {
     pub(super) fn fault(&self, step: &'static str, error: io::Error) -> Fault {
         if error.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) {
             let why = "its USB bus has no bandwidth left: ask for a smaller size, a lower rate or \
-                       mjpg, or plug it into another port";
+                       mjpeg, or plug it into another port";
             return Fault::from_io(&self.place, step, io::Error::other(why));
         }
         Fault::from_io(&self.place, step, error)

@@ -2,7 +2,7 @@
 //! can't be done it only waits, and its callers look again by themselves.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -40,13 +40,8 @@ impl Hotplug {
         matches!(came, Ok(1..)) && self.take()
     }
 
-    /// Becomes readable when there may be news.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.watch.as_ref().map(AsFd::as_fd)
-    }
-
     /// Whether video devices have changed since the last look. Never waits.
-    pub fn take(&self) -> bool {
+    fn take(&self) -> bool {
         let Some(watch) = &self.watch else {
             return false;
         };
@@ -100,7 +95,7 @@ mod tests {
     #[test]
     fn without_a_folder_it_only_waits() {
         let watch = Hotplug::new(Path::new("/none/such"));
-        assert!(watch.fd().is_none());
+        assert!(watch.watch.is_none());
         assert!(!watch.wait(Duration::from_millis(1)));
     }
 }

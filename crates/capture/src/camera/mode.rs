@@ -94,7 +94,7 @@ impl Wish {
         match self.format {
             Some(format) => format!("asked for {}", format.name()),
             None if self.raw => "asked for pictures that are not compressed".to_owned(),
-            None => "needs mjpg, nv12, yuyv, rgb24 or grey".to_owned(),
+            None => "needs mjpeg, nv12, yuyv, rgb24 or grey".to_owned(),
         }
     }
 
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn without_a_wish_it_is_720p_at_30_in_the_format_that_can_do_it() {
         let mode = choose(&usb(), &Wish::default()).unwrap();
-        assert_eq!(mode.words(), "1280x720@30 mjpg");
+        assert_eq!(mode.words(), "1280x720@30 mjpeg");
         assert_eq!(mode.differs(&Wish::default()), None);
     }
 
@@ -320,7 +320,7 @@ mod tests {
         let offers = [offer(PixelFormat::Mjpg, vec![one(640, 480, &[29.97])])];
         let wish = wish(None, Some(30.0));
         let mode = choose(&offers, &wish).unwrap();
-        assert_eq!(mode.words(), "640x480@29.97 mjpg");
+        assert_eq!(mode.words(), "640x480@29.97 mjpeg");
         assert_eq!(mode.differs(&wish), None);
     }
 }

@@ -25,7 +25,7 @@ impl PixelFormat {
     /// Lower-case name, as in system.yaml.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Mjpg => "mjpg",
+            Self::Mjpg => "mjpeg",
             Self::Nv12 => "nv12",
             Self::Yuyv => "yuyv",
             Self::Rgb24 => "rgb24",
@@ -48,6 +48,11 @@ impl PixelFormat {
             b"GREY" => Self::Grey,
             _ => return None,
         })
+    }
+
+    /// Bytes a row of the first plane; 0 for a compressed format.
+    pub fn row_bytes(self, width: usize) -> usize {
+        self.planes(width, 1).first().map_or(0, |(row, _)| *row)
     }
 
     /// Bytes a row, and rows, of each plane. Nothing for a compressed format.

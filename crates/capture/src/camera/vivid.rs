@@ -188,7 +188,7 @@ fn vivid_what_is_not_offered_is_the_nearest_and_told() {
     assert_eq!(word, "wrong_format");
     let text = none.outage().unwrap().fault.text();
     assert!(
-        text.contains("asked for mjpg") && text.contains("yuyv"),
+        text.contains("asked for mjpeg") && text.contains("yuyv"),
         "{text}"
     );
 }

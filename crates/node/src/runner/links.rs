@@ -213,6 +213,11 @@ impl Sink for LinkSink {
         }
     }
 
+    fn is_wanted(&self, port: usize) -> bool {
+        let publisher = self.publishers.get(port).and_then(|(_, p)| p.as_ref());
+        publisher.is_some_and(|publisher| publisher.handle().is_wanted())
+    }
+
     fn marks(&self) -> Vec<u64> {
         self.marks.clone()
     }

@@ -16,12 +16,14 @@ use edgeflow_stream::subscriber::SubscriberStats;
 use tokio::sync::watch;
 
 use crate::Condition;
+use crate::context::Counters;
 
 pub(super) struct Status {
     report: watch::Sender<NodeReport>,
     counts: Mutex<Counts>,
     links: Mutex<Links>,
     condition: Condition,
+    counters: Counters,
 }
 
 #[derive(Default)]
@@ -78,7 +80,13 @@ impl Status {
             counts: Mutex::default(),
             links: Mutex::default(),
             condition,
+            counters: Counters::default(),
         }
+    }
+
+    /// What the node itself counts.
+    pub(super) fn counters(&self) -> Counters {
+        self.counters.clone()
     }
 
     pub(super) fn watch_links(
@@ -188,6 +196,7 @@ impl Status {
             // A link that loses frames or holds the node up is the more urgent.
             condition: trouble.unwrap_or_else(|| self.condition.text()),
             at_unix_ms: clock::unix_ns() / 1_000_000,
+            counters: self.counters.values(),
         }
     }
 }

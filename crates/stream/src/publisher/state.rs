@@ -300,6 +300,12 @@ impl State {
         self.members.insert(id, member);
     }
 
+    /// A declared group keeps frames for consumers that are away.
+    pub(super) fn is_wanted(&self) -> bool {
+        let mut groups = self.groups.values();
+        groups.any(|group| group.declared || !group.members.is_empty())
+    }
+
     pub(super) fn members(&self) -> &BTreeMap<u64, Member> {
         &self.members
     }

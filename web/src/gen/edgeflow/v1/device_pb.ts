@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file edgeflow/v1/device.proto.
  */
 export const file_edgeflow_v1_device: GenFile = /*@__PURE__*/
-  fileDesc("ChhlZGdlZmxvdy92MS9kZXZpY2UucHJvdG8SC2VkZ2VmbG93LnYxIqcECgZEZXZpY2USCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIvCgZsYWJlbHMYAyADKAsyHy5lZGdlZmxvdy52MS5EZXZpY2UuTGFiZWxzRW50cnkSJwoFZmFjdHMYBCABKAsyGC5lZGdlZmxvdy52MS5EZXZpY2VGYWN0cxIOCgZvbmxpbmUYBSABKAgSKQoGaGVhbHRoGAYgASgOMhkuZWRnZWZsb3cudjEuRGV2aWNlSGVhbHRoEg8KB21lc3NhZ2UYByABKAkSGAoQZW5yb2xsZWRfdW5peF9tcxgIIAEoAxIZChFsYXN0X3NlZW5fdW5peF9tcxgJIAEoAxIYChBjb25uZWN0aW9uX2Vwb2NoGAogASgEEhoKEmRlc2lyZWRfZ2VuZXJhdGlvbhgLIAEoBBIbChNvYnNlcnZlZF9nZW5lcmF0aW9uGAwgASgEEiUKBGxvYWQYDSABKAsyFy5lZGdlZmxvdy52MS5EZXZpY2VMb2FkEi4KCWluc3RhbmNlcxgOIAMoCzIbLmVkZ2VmbG93LnYxLkluc3RhbmNlU3RhdHVzEioKCmNvbmRpdGlvbnMYDyADKAsyFi5lZGdlZmxvdy52MS5Db25kaXRpb24SIwobY2VydGlmaWNhdGVfZXhwaXJlc191bml4X21zGBAgASgDGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEioQIKC0RldmljZUZhY3RzEhAKCGhvc3RuYW1lGAEgASgJEgwKBGFyY2gYAiABKAkSCgoCb3MYAyABKAkSDgoGa2VybmVsGAQgASgJEg0KBW1vZGVsGAUgASgJEgwKBGNwdXMYBiABKA0SFAoMbWVtb3J5X2J5dGVzGAcgASgEEhUKDWFnZW50X3ZlcnNpb24YCCABKAkSJAoHY2FtZXJhcxgJIAMoCzITLmVkZ2VmbG93LnYxLkNhbWVyYRIuCgxhY2NlbGVyYXRvcnMYCiADKAsyGC5lZGdlZmxvdy52MS5BY2NlbGVyYXRvchIPCgdib290X2lkGAsgASgJEhYKDmxpbmtfYWRkcmVzc2VzGAwgAygJEg0KBXJlZGlzGBQgASgJIkEKBkNhbWVyYRIMCgRwYXRoGAEgASgJEgwKBG5hbWUYAiABKAkSDgoGZHJpdmVyGAMgASgJEgsKA2J1cxgEIAEoCSIpCgtBY2NlbGVyYXRvchIMCgRraW5kGAEgASgJEgwKBG5hbWUYAiABKAkqmAEKDERldmljZUhlYWx0aBIdChlERVZJQ0VfSEVBTFRIX1VOU1BFQ0lGSUVEEAASGQoVREVWSUNFX0hFQUxUSF9QRU5ESU5HEAESFwoTREVWSUNFX0hFQUxUSF9SRUFEWRACEhoKFkRFVklDRV9IRUFMVEhfREVHUkFERUQQAxIZChVERVZJQ0VfSEVBTFRIX09GRkxJTkUQBGIGcHJvdG8z", [file_edgeflow_v1_status]);
+  fileDesc("ChhlZGdlZmxvdy92MS9kZXZpY2UucHJvdG8SC2VkZ2VmbG93LnYxIqcECgZEZXZpY2USCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIvCgZsYWJlbHMYAyADKAsyHy5lZGdlZmxvdy52MS5EZXZpY2UuTGFiZWxzRW50cnkSJwoFZmFjdHMYBCABKAsyGC5lZGdlZmxvdy52MS5EZXZpY2VGYWN0cxIOCgZvbmxpbmUYBSABKAgSKQoGaGVhbHRoGAYgASgOMhkuZWRnZWZsb3cudjEuRGV2aWNlSGVhbHRoEg8KB21lc3NhZ2UYByABKAkSGAoQZW5yb2xsZWRfdW5peF9tcxgIIAEoAxIZChFsYXN0X3NlZW5fdW5peF9tcxgJIAEoAxIYChBjb25uZWN0aW9uX2Vwb2NoGAogASgEEhoKEmRlc2lyZWRfZ2VuZXJhdGlvbhgLIAEoBBIbChNvYnNlcnZlZF9nZW5lcmF0aW9uGAwgASgEEiUKBGxvYWQYDSABKAsyFy5lZGdlZmxvdy52MS5EZXZpY2VMb2FkEi4KCWluc3RhbmNlcxgOIAMoCzIbLmVkZ2VmbG93LnYxLkluc3RhbmNlU3RhdHVzEioKCmNvbmRpdGlvbnMYDyADKAsyFi5lZGdlZmxvdy52MS5Db25kaXRpb24SIwobY2VydGlmaWNhdGVfZXhwaXJlc191bml4X21zGBAgASgDGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEioQIKC0RldmljZUZhY3RzEhAKCGhvc3RuYW1lGAEgASgJEgwKBGFyY2gYAiABKAkSCgoCb3MYAyABKAkSDgoGa2VybmVsGAQgASgJEg0KBW1vZGVsGAUgASgJEgwKBGNwdXMYBiABKA0SFAoMbWVtb3J5X2J5dGVzGAcgASgEEhUKDWFnZW50X3ZlcnNpb24YCCABKAkSJAoHY2FtZXJhcxgJIAMoCzITLmVkZ2VmbG93LnYxLkNhbWVyYRIuCgxhY2NlbGVyYXRvcnMYCiADKAsyGC5lZGdlZmxvdy52MS5BY2NlbGVyYXRvchIPCgdib290X2lkGAsgASgJEhYKDmxpbmtfYWRkcmVzc2VzGAwgAygJEg0KBXJlZGlzGBQgASgJItMBCgZDYW1lcmESDAoEcGF0aBgBIAEoCRIMCgRuYW1lGAIgASgJEg4KBmRyaXZlchgDIAEoCRILCgNidXMYBCABKAkSDgoGc2VyaWFsGAUgASgJEioKB2Zvcm1hdHMYBiADKAsyGS5lZGdlZmxvdy52MS5DYW1lcmFGb3JtYXQSFQoNb3RoZXJfZm9ybWF0cxgHIAMoCRIsCghjb250cm9scxgIIAMoCzIaLmVkZ2VmbG93LnYxLkNhbWVyYUNvbnRyb2wSDwoHcHJvYmxlbRgJIAEoCSJGCgxDYW1lcmFGb3JtYXQSDgoGZm9ybWF0GAEgASgJEiYKBXNpemVzGAIgAygLMhcuZWRnZWZsb3cudjEuQ2FtZXJhU2l6ZSJwCgpDYW1lcmFTaXplEg0KBXdpZHRoGAEgASgNEg4KBmhlaWdodBgCIAEoDRIRCgltYXhfd2lkdGgYAyABKA0SEgoKbWF4X2hlaWdodBgEIAEoDRILCgNmcHMYBSADKAESDwoHYW55X2ZwcxgGIAEoCCKCAQoNQ2FtZXJhQ29udHJvbBIMCgRuYW1lGAEgASgJEgsKA21pbhgCIAEoAxILCgNtYXgYAyABKAMSDAoEc3RlcBgEIAEoBBIPCgdkZWZhdWx0GAUgASgDEioKB2Nob2ljZXMYBiADKAsyGS5lZGdlZmxvdy52MS5DYW1lcmFDaG9pY2UiKwoMQ2FtZXJhQ2hvaWNlEg0KBXZhbHVlGAEgASgDEgwKBHdvcmQYAiABKAkiKQoLQWNjZWxlcmF0b3ISDAoEa2luZBgBIAEoCRIMCgRuYW1lGAIgASgJKpgBCgxEZXZpY2VIZWFsdGgSHQoZREVWSUNFX0hFQUxUSF9VTlNQRUNJRklFRBAAEhkKFURFVklDRV9IRUFMVEhfUEVORElORxABEhcKE0RFVklDRV9IRUFMVEhfUkVBRFkQAhIaChZERVZJQ0VfSEVBTFRIX0RFR1JBREVEEAMSGQoVREVWSUNFX0hFQUxUSF9PRkZMSU5FEARiBnByb3RvMw", [file_edgeflow_v1_status]);
 
 /**
  * @generated from message edgeflow.v1.Device
@@ -214,6 +214,37 @@ export type Camera = Message<"edgeflow.v1.Camera"> & {
    * @generated from field: string bus = 4;
    */
   bus: string;
+
+  /**
+   * Empty: it has none.
+   *
+   * @generated from field: string serial = 5;
+   */
+  serial: string;
+
+  /**
+   * @generated from field: repeated edgeflow.v1.CameraFormat formats = 6;
+   */
+  formats: CameraFormat[];
+
+  /**
+   * Codes of formats that EdgeFlow does not read, like H264.
+   *
+   * @generated from field: repeated string other_formats = 7;
+   */
+  otherFormats: string[];
+
+  /**
+   * @generated from field: repeated edgeflow.v1.CameraControl controls = 8;
+   */
+  controls: CameraControl[];
+
+  /**
+   * Why it can't be used, in words; empty: it can.
+   *
+   * @generated from field: string problem = 9;
+   */
+  problem: string;
 };
 
 /**
@@ -222,6 +253,148 @@ export type Camera = Message<"edgeflow.v1.Camera"> & {
  */
 export const CameraSchema: GenMessage<Camera> = /*@__PURE__*/
   messageDesc(file_edgeflow_v1_device, 2);
+
+/**
+ * @generated from message edgeflow.v1.CameraFormat
+ */
+export type CameraFormat = Message<"edgeflow.v1.CameraFormat"> & {
+  /**
+   * mjpeg | nv12 | yuyv | rgb24 | grey
+   *
+   * @generated from field: string format = 1;
+   */
+  format: string;
+
+  /**
+   * @generated from field: repeated edgeflow.v1.CameraSize sizes = 2;
+   */
+  sizes: CameraSize[];
+};
+
+/**
+ * Describes the message edgeflow.v1.CameraFormat.
+ * Use `create(CameraFormatSchema)` to create a new message.
+ */
+export const CameraFormatSchema: GenMessage<CameraFormat> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_device, 3);
+
+/**
+ * A picture size, or a range of sizes, with the frame rates there.
+ *
+ * @generated from message edgeflow.v1.CameraSize
+ */
+export type CameraSize = Message<"edgeflow.v1.CameraSize"> & {
+  /**
+   * @generated from field: uint32 width = 1;
+   */
+  width: number;
+
+  /**
+   * @generated from field: uint32 height = 2;
+   */
+  height: number;
+
+  /**
+   * The largest of a range; as above where there is one size.
+   *
+   * @generated from field: uint32 max_width = 3;
+   */
+  maxWidth: number;
+
+  /**
+   * @generated from field: uint32 max_height = 4;
+   */
+  maxHeight: number;
+
+  /**
+   * Frames a second; empty: the driver doesn't say.
+   *
+   * @generated from field: repeated double fps = 5;
+   */
+  fps: number[];
+
+  /**
+   * The rates are the ends of a range.
+   *
+   * @generated from field: bool any_fps = 6;
+   */
+  anyFps: boolean;
+};
+
+/**
+ * Describes the message edgeflow.v1.CameraSize.
+ * Use `create(CameraSizeSchema)` to create a new message.
+ */
+export const CameraSizeSchema: GenMessage<CameraSize> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_device, 4);
+
+/**
+ * A setting of a camera, for `controls` of the node `camera`.
+ *
+ * @generated from message edgeflow.v1.CameraControl
+ */
+export type CameraControl = Message<"edgeflow.v1.CameraControl"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: int64 min = 2;
+   */
+  min: bigint;
+
+  /**
+   * @generated from field: int64 max = 3;
+   */
+  max: bigint;
+
+  /**
+   * @generated from field: uint64 step = 4;
+   */
+  step: bigint;
+
+  /**
+   * @generated from field: int64 default = 5;
+   */
+  default: bigint;
+
+  /**
+   * The words of a menu.
+   *
+   * @generated from field: repeated edgeflow.v1.CameraChoice choices = 6;
+   */
+  choices: CameraChoice[];
+};
+
+/**
+ * Describes the message edgeflow.v1.CameraControl.
+ * Use `create(CameraControlSchema)` to create a new message.
+ */
+export const CameraControlSchema: GenMessage<CameraControl> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_device, 5);
+
+/**
+ * @generated from message edgeflow.v1.CameraChoice
+ */
+export type CameraChoice = Message<"edgeflow.v1.CameraChoice"> & {
+  /**
+   * @generated from field: int64 value = 1;
+   */
+  value: bigint;
+
+  /**
+   * @generated from field: string word = 2;
+   */
+  word: string;
+};
+
+/**
+ * Describes the message edgeflow.v1.CameraChoice.
+ * Use `create(CameraChoiceSchema)` to create a new message.
+ */
+export const CameraChoiceSchema: GenMessage<CameraChoice> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_device, 6);
 
 /**
  * @generated from message edgeflow.v1.Accelerator
@@ -245,7 +418,7 @@ export type Accelerator = Message<"edgeflow.v1.Accelerator"> & {
  * Use `create(AcceleratorSchema)` to create a new message.
  */
 export const AcceleratorSchema: GenMessage<Accelerator> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_device, 3);
+  messageDesc(file_edgeflow_v1_device, 7);
 
 /**
  * @generated from enum edgeflow.v1.DeviceHealth

@@ -1,0 +1,305 @@
+//! `camera`: pictures of a camera that speaks Video4Linux. JPEG goes through untouched; raw pictures
+//! go out as they are on `raw`, and become JPEG on `out` only while somebody takes it. A camera that
+//! is unplugged, busy or stuck shows an error card and is tried again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use edgeflow::{
+    Codec, Condition, Context, Counter, Frame, NodeError, Outputs, Source, Step, tracing,
+};
+use edgeflow_capture::camera::{
+    Camera, Options, Picture, PixelFormat, Places, Poll, RawPicture, Selector, Wish,
+};
+use edgeflow_capture::jpeg;
+use serde::Deserialize;
+
+use crate::card::Card;
+use crate::pattern::parse_size;
+
+/// Longest wait for a picture before the runner gets a look at other things.
+const POLL_TIME: Duration = Duration::from_millis(250);
+const AUTO: &str = "auto";
+const OUT: &str = "out";
+const RAW: &str = "raw";
+
+/// Parameters of `camera`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Params {
+    #[serde(default = "auto")]
+    device: String,
+    #[serde(default)]
+    size: Option<String>,
+    #[serde(default)]
+    fps: Option<f64>,
+    #[serde(default = "auto")]
+    format: String,
+    #[serde(default = "default_quality")]
+    quality: u8,
+    #[serde(default)]
+    controls: BTreeMap<String, f64>,
+}
+
+fn auto() -> String {
+    AUTO.to_owned()
+}
+
+fn default_quality() -> u8 {
+    80
+}
+
+/// The node.
+#[derive(Debug)]
+pub(crate) struct CameraNode {
+    camera: Camera,
+    wish: Wish,
+    quality: u8,
+    condition: Condition,
+    counters: Counted,
+    card: Card,
+    /// Times that the camera was started, as far as it was logged.
+    starts: u64,
+}
+
+/// What became of the pictures that are not frames.
+#[derive(Debug)]
+struct Counted {
+    lost: Counter,
+    superseded: Counter,
+    damaged: Counter,
+    /// JPEG that can't be read.
+    broken: Counter,
+    starts: Counter,
+}
+
+impl Source for CameraNode {
+    type Params = Params;
+
+    fn setup(ctx: &mut Context, params: Params) -> Result<Self, NodeError> {
+        let device: Selector = params
+            .device
+            .parse()
+            .map_err(|error| NodeError::new(format!("parameter `device`: {error}")))?;
+        let wish = wish(&params)?;
+        Ok(Self {
+            camera: Camera::new(Options {
+                device,
+                wish: wish.clone(),
+                controls: params.controls,
+                places: Places::default(),
+            }),
+            wish,
+            quality: params.quality,
+            condition: ctx.condition(),
+            counters: Counted {
+                lost: ctx.counter("lost"),
+                superseded: ctx.counter("superseded"),
+                damaged: ctx.counter("damaged"),
+                broken: ctx.counter("broken_jpeg"),
+                starts: ctx.counter("starts"),
+            },
+            card: Card::default(),
+            starts: 0,
+        })
+    }
+
+    fn produce(&mut self, out: &mut Outputs) -> Result<Step, NodeError> {
+        if self.wish.format.is_none() && !self.wish.raw && out.is_wanted(RAW) {
+            // A camera gives one format at a time. JPEG for others is made of it.
+            self.wish.raw = true;
+            self.camera.set_wish(self.wish.clone());
+        }
+        let polled = self.camera.poll(POLL_TIME);
+        self.count();
+        match polled {
+            Poll::Picture(picture) => self.send(picture, out)?,
+            Poll::Nothing | Poll::Down => self.show_outage(out)?,
+        }
+        Ok(Step::Continue)
+    }
+
+    fn params_changed(&mut self, params: Params) -> Result<(), NodeError> {
+        self.camera.set_controls(params.controls)?;
+        self.quality = params.quality;
+        Ok(())
+    }
+
+    fn teardown(&mut self) {
+        let counters = self.camera.counters();
+        tracing::info!(?counters, "camera stopped");
+    }
+}
+
+impl CameraNode {
+    fn send(&mut self, picture: Picture, out: &mut Outputs) -> Result<(), NodeError> {
+        if self.starts != self.camera.starts() {
+            self.started();
+        }
+        self.card.clear();
+        let (format, full_range) = (picture.format, picture.full_range);
+        let frame = frame(picture);
+        if format == PixelFormat::Mjpg {
+            if let Err(error) = jpeg::inspect(&frame.payload) {
+                self.counters.broken.add(1);
+                tracing::debug!(%error, "picture left out");
+                return Ok(());
+            }
+            return out.send(OUT, frame);
+        }
+        if out.is_wanted(RAW) {
+            out.send(RAW, frame.clone())?;
+        }
+        if !out.is_wanted(OUT) {
+            return Ok(());
+        }
+        let raw = RawPicture {
+            format,
+            width: frame.header.width,
+            height: frame.header.height,
+            full_range,
+            bytes: &frame.payload,
+        };
+        let mut coded = frame.with_payload(Codec::Jpeg, raw.to_jpeg(self.quality)?);
+        coded.header.stride = 0;
+        out.send(OUT, coded)
+    }
+
+    fn started(&mut self) {
+        self.starts = self.camera.starts();
+        let Some(session) = self.camera.session() else {
+            return;
+        };
+        let (path, mode) = (session.path.display(), session.mode.words());
+        let (card, driver, bus) = (&session.card, &session.driver, &session.bus);
+        tracing::info!(%path, card, driver, bus, mode, "camera started");
+        match &session.notice {
+            Some(notice) => self.condition.set(notice.as_str()),
+            None => self.condition.clear(),
+        }
+    }
+
+    fn show_outage(&mut self, out: &mut Outputs) -> Result<(), NodeError> {
+        let Some(outage) = self.camera.outage() else {
+            return Ok(());
+        };
+        let text = outage.fault.text();
+        self.condition.set(text.as_str());
+        self.card
+            .show(&text, outage.since_unix_ms, outage.next_try_unix_ms, out)
+    }
+
+    fn count(&self) {
+        let counters = self.camera.counters();
+        self.counters.lost.raise_to(counters.lost);
+        self.counters.superseded.raise_to(counters.superseded);
+        self.counters.damaged.raise_to(counters.damaged);
+        self.counters.starts.raise_to(self.camera.starts());
+    }
+}
+
+fn wish(params: &Params) -> Result<Wish, NodeError> {
+    let size = match &params.size {
+        None => None,
+        Some(text) => match parse_size(text) {
+            Some((width, height)) if width > 0 && height > 0 => Some((width.into(), height.into())),
+            _ => {
+                return Err(NodeError::new(format!(
+                    "parameter `size`: `{text}` is not a picture size like 1280x720"
+                )));
+            }
+        },
+    };
+    if let Some(fps) = params.fps
+        && !(0.1..=240.0).contains(&fps)
+    {
+        return Err(NodeError::new(format!(
+            "parameter `fps`: {fps} is not from 0.1 to 240"
+        )));
+    }
+    let format = match params.format.as_str() {
+        AUTO => None,
+        name => Some(PixelFormat::from_name(name).ok_or_else(|| {
+            let names = PixelFormat::ALL.map(PixelFormat::name).join(", ");
+            NodeError::new(format!(
+                "parameter `format`: `{name}` is not one of auto, {names}"
+            ))
+        })?),
+    };
+    Ok(Wish {
+        size,
+        fps: params.fps,
+        format,
+        raw: false,
+    })
+}
+
+fn codec(format: PixelFormat) -> Codec {
+    match format {
+        PixelFormat::Mjpg => Codec::Jpeg,
+        PixelFormat::Nv12 => Codec::Nv12,
+        PixelFormat::Yuyv => Codec::Yuyv,
+        PixelFormat::Rgb24 => Codec::Rgb8,
+        PixelFormat::Grey => Codec::Grey8,
+    }
+}
+
+/// A frame of this capture. Rows of raw pixels lie close together.
+fn frame(picture: Picture) -> Frame {
+    let row = picture.format.row_bytes(picture.width.into());
+    let mut frame = Frame::new(codec(picture.format), picture.bytes);
+    let header = &mut frame.header;
+    (header.width, header.height) = (picture.width, picture.height);
+    header.stride = u32::try_from(row).unwrap_or(0);
+    header.capture_ns = picture.capture.unix_ns;
+    header.capture_mono_ns = picture.capture.monotonic_ns;
+    header.clock_error_us = picture.capture.error_us;
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeflow::Kind;
+    use edgeflow::testing::{Setup, source};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_camera_that_is_not_there_shows_a_card_with_its_times() {
+        let params = json!({"device": "/dev/none/such"});
+        let mut fixture = source::<CameraNode>(&Setup::default(), params).unwrap();
+        let (step, sent) = fixture.produce().unwrap();
+        assert_eq!((step, sent.len()), (Step::Continue, 1));
+        let frame = &sent[0].1;
+        assert_eq!(frame.header.kind, Kind::Error);
+        let meta = frame.read_meta().unwrap();
+        let text = meta.error().unwrap();
+        assert!(text.starts_with("not found: there is no camera `/dev/none/such`"));
+        assert_eq!(fixture.condition(), text);
+        let time = |key| meta.get::<i64>(key).unwrap().unwrap();
+        assert!(time("error_next_try_ms") > time("error_since_ms"));
+        // Not again at once.
+        assert!(fixture.produce().unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn bad_parameters_are_named() {
+        for (params, part) in [
+            (
+                json!({"device": " "}),
+                "parameter `device`: `` names no camera",
+            ),
+            (json!({"size": "large"}), "parameter `size`: `large`"),
+            (json!({"size": "0x5"}), "parameter `size`: `0x5`"),
+            (json!({"fps": 0}), "parameter `fps`: 0 is not"),
+            (
+                json!({"format": "h264"}),
+                "`h264` is not one of auto, mjpeg",
+            ),
+        ] {
+            let error = source::<CameraNode>(&Setup::default(), params).unwrap_err();
+            assert!(error.chain().contains(part), "{}", error.chain());
+        }
+    }
+}
