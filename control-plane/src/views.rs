@@ -20,6 +20,7 @@ use edgeflow_proto::v1;
 use edgeflow_runtime::tasks::Tasks;
 use edgeflow_stream::{Codec, Frame, Kind, Limits};
 use futures_util::{Stream, StreamExt};
+use serde::Serialize;
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::Instant,
@@ -45,6 +46,27 @@ pub struct Problem {
     pub reason: &'static str,
     /// A sentence for people.
     pub message: String,
+    /// Since when, and when it is tried again, where the node tells.
+    pub outage: Option<Outage>,
+}
+
+/// The times of a failure that a node lives with, milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Outage {
+    /// When it began.
+    pub since_ms: i64,
+    /// When it is tried again.
+    pub next_try_ms: i64,
+}
+
+impl Problem {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            outage: None,
+        }
+    }
 }
 
 /// One frame, as received and as read.
@@ -224,7 +246,7 @@ impl Push {
                 message = inbound.next() => {
                     let Some(Ok(message)) = message else { return };
                     if !message.error.is_empty() {
-                        entry.show_problem("node", message.error);
+                        entry.show_problem(Problem::new("node", message.error));
                     } else if !message.frame.is_empty() {
                         outstanding = false;
                         entry.show_frame(message.frame.into());
@@ -241,8 +263,7 @@ impl Entry {
         self.want.notify_one();
     }
 
-    fn show_problem(&self, reason: &'static str, message: String) {
-        let problem = Problem { reason, message };
+    fn show_problem(&self, problem: Problem) {
         self.slot.send_if_modified(|slot| {
             if matches!(slot, Slot::Problem(old) if *old == problem) {
                 return false;
@@ -264,19 +285,30 @@ impl Entry {
                     .send_replace(Slot::Picture(picture, Instant::now()));
             }
             Ok(frame) => {
-                let error = frame
-                    .read_meta()
-                    .ok()
-                    .and_then(|meta| meta.error().map(|text| text.to_string()));
-                if let Some(error) = error {
-                    self.show_problem("node", error);
+                if let Some(problem) = told_by_node(&frame) {
+                    self.show_problem(problem);
                 }
                 // What came was no picture: somebody still waits for one.
                 self.ask();
             }
             Err(error) => {
-                self.show_problem("damaged", format!("a frame can't be read: {error}"));
+                let message = format!("a frame can't be read: {error}");
+                self.show_problem(Problem::new("damaged", message));
             }
         }
     }
+}
+
+/// Why there is no picture, in the words of a frame that tells of a failure.
+fn told_by_node(frame: &Frame) -> Option<Problem> {
+    let meta = frame.read_meta().ok()?;
+    let message = meta.error()?;
+    let outage = meta.error_times().map(|(since_ms, next_try_ms)| Outage {
+        since_ms,
+        next_try_ms,
+    });
+    Some(Problem {
+        outage,
+        ..Problem::new("node", message)
+    })
 }

@@ -22,7 +22,7 @@ use crate::process;
 use packages::Parts;
 
 /// Longest run of a machine.
-const TIME_LIMIT: Duration = Duration::from_secs(150);
+const TIME_LIMIT: Duration = Duration::from_secs(240);
 /// The kernel needs a few MiB beside the programs.
 const MEMORY_MIB: u64 = 320;
 /// Lines that are kept of a run.
@@ -41,6 +41,10 @@ pub(crate) struct Job {
     pub(crate) programs: Vec<PathBuf>,
     /// Commands for busybox's shell.
     pub(crate) script: String,
+    /// Gives it a network: this machine's loopback is 10.0.2.2 there.
+    pub(crate) network: bool,
+    /// Passes this program's input on to the machine's console.
+    pub(crate) console: bool,
 }
 
 /// A machine that can be started, as often as one likes.
@@ -65,7 +69,7 @@ impl Machine {
         let image = self.parts.dir.join("initrd");
         root::build(&self.parts, job, VIVID, END_MARK, &image)?;
         let started = Instant::now();
-        let mut qemu = self.qemu(&image)?;
+        let mut qemu = self.qemu(&image, job)?;
         let result = follow(&mut qemu, started);
         // It has ended by itself, or hangs.
         let _ = qemu.kill();
@@ -86,7 +90,7 @@ impl Machine {
         self.parts.program("usr/bin/v4l2-ctl")
     }
 
-    fn qemu(&self, image: &Path) -> Result<Child> {
+    fn qemu(&self, image: &Path, job: &Job) -> Result<Child> {
         let share = self.parts.root.join("usr/share");
         let memory = std::fs::metadata(image)?.len() / (1 << 20) * 2 + MEMORY_MIB;
         let mut command = self.parts.command("usr/bin/qemu-system-x86_64");
@@ -109,9 +113,17 @@ impl Machine {
                 "console=ttyS0 quiet loglevel=3 panic=-1 nokaslr mitigations=off tsc=reliable \
                  random.trust_cpu=on cryptomgr.notests",
             )
-            .stdin(Stdio::null())
+            .stdin(if job.console {
+                Stdio::inherit()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
+        if job.network {
+            command.args(["-netdev", "user,id=net", "-device"]);
+            command.arg("virtio-net-pci,netdev=net,romfile=");
+        }
         command.spawn().context("starting qemu")
     }
 }
@@ -152,21 +164,37 @@ fn follow(qemu: &mut Child, started: Instant) -> Result<(Vec<String>, Option<i32
     Ok((lines, code))
 }
 
-/// `cargo xtask vm`: the camera tests; with COMMANDS, those instead.
+/// `cargo xtask vm`: the camera tests; with `[--with PROGRAM]... COMMANDS`, those instead, with a
+/// network and a console.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let machine = Machine::prepare()?;
     if args.is_empty() {
         return cameras(&machine);
     }
-    let programs = vec![machine.tool()];
-    let script = args.join(" ");
-    machine.run(&Job { programs, script }).map(drop)
+    let mut programs = vec![machine.tool()];
+    let mut rest = args;
+    while let [flag, program, others @ ..] = rest
+        && flag == "--with"
+    {
+        programs.push(PathBuf::from(program));
+        rest = others;
+    }
+    let job = Job {
+        programs,
+        script: rest.join(" "),
+        network: true,
+        console: true,
+    };
+    machine.run(&job).map(drop)
 }
 
 /// The camera tests as a step of the tests; where there can't be a machine it says so.
 pub(crate) fn test() -> Result<()> {
     match Machine::prepare() {
-        Ok(machine) => cameras(&machine),
+        Ok(machine) => {
+            cameras(&machine)?;
+            fleet()
+        }
         Err(error) => {
             eprintln!("note: tests with a real camera driver are skipped: {error:#}");
             Ok(())
@@ -182,13 +210,30 @@ fn cameras(machine: &Machine) -> Result<()> {
          {} vivid_ --test-threads=1 --nocapture\n",
         file_name(&tests)
     );
-    let programs = vec![machine.tool(), tests];
-    let lines = machine.run(&Job { programs, script })?;
+    let lines = machine.run(&Job {
+        programs: vec![machine.tool(), tests],
+        script,
+        network: false,
+        console: false,
+    })?;
     let ran = lines.iter().any(|line| line.starts_with("test result: ok"));
     if !ran || lines.iter().any(|line| line.contains("skipped:")) {
         bail!("the tests did not run in the virtual machine");
     }
     Ok(())
+}
+
+/// The end-to-end test with an agent in the machine. It starts the machine through this program.
+fn fleet() -> Result<()> {
+    let out = crate::repo::target_dir()?.join("e2e");
+    std::fs::create_dir_all(&out).context("creating the folder for screenshots")?;
+    let mut tests = process::cargo();
+    tests
+        .args(["test", "--locked", "--quiet", "--package", "edgeflow-e2e"])
+        .args(["--test", "it", "--", "camera::", "--nocapture"])
+        .env("EDGEFLOW_TEST_VM", std::env::current_exe()?)
+        .env("EDGEFLOW_TEST_OUT", out);
+    process::run(&mut tests)
 }
 
 /// The program of a library's unit tests, as cargo built it.
@@ -197,12 +242,12 @@ fn test_program(package: &str) -> Result<PathBuf> {
     build.args(["test", "--locked", "--quiet", "--no-run", "--lib"]);
     build.args(["--package", package, "--message-format", "json"]);
     let output = process::output(&mut build)?;
-    let messages = output.lines().filter_map(|line| {
+    let mut messages = output.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
     messages
-        .last()
+        .next_back()
         .with_context(|| format!("cargo names no test program of {package}"))
 }
 

@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     app::App,
-    views::{TargetError, Update, Viewer},
+    views::{Outage, TargetError, Update, Viewer},
 };
 
 /// Tiles of one socket.
@@ -59,6 +59,8 @@ enum Tell<'a> {
         tile: u32,
         reason: &'a str,
         message: &'a str,
+        #[serde(flatten)]
+        outage: Option<Outage>,
     },
 }
 
@@ -166,15 +168,14 @@ async fn open(
 }
 
 async fn refuse(out: &mpsc::Sender<Message>, tile: u32, reason: &str, message: &str) {
-    tell(
-        out,
-        &Tell::Error {
-            tile,
-            reason,
-            message,
-        },
-    )
-    .await;
+    let outage = None;
+    let told = Tell::Error {
+        tile,
+        reason,
+        message,
+        outage,
+    };
+    tell(out, &told).await;
 }
 
 async fn feed(tile: u32, mut viewer: Viewer, credit: Arc<Notify>, out: mpsc::Sender<Message>) {
@@ -189,7 +190,13 @@ async fn feed(tile: u32, mut viewer: Viewer, credit: Arc<Notify>, out: mpsc::Sen
                     break;
                 }
                 Update::Problem(problem) => {
-                    refuse(&out, tile, problem.reason, &problem.message).await;
+                    let told = Tell::Error {
+                        tile,
+                        reason: problem.reason,
+                        message: &problem.message,
+                        outage: problem.outage,
+                    };
+                    tell(&out, &told).await;
                 }
             }
         }

@@ -235,7 +235,6 @@ impl World {
 
 fn place(row: &DeviceRow) -> DevicePlace {
     let facts = &row.facts;
-    let mut labels = row.labels.clone();
     let measured = Facts {
         arch: facts.arch.clone(),
         os: facts.os.clone(),
@@ -250,11 +249,5 @@ fn place(row: &DeviceRow) -> DevicePlace {
             .collect(),
         redis: facts.redis.clone(),
     };
-    // Facts win over labels of the same name.
-    labels.extend(measured.labels());
-    DevicePlace {
-        id: row.id.clone(),
-        name: row.name.clone(),
-        labels,
-    }
+    DevicePlace::new(&row.id, &row.name, row.labels.clone(), &measured)
 }

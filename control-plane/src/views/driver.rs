@@ -23,7 +23,7 @@ pub(super) async fn drive(views: Arc<Views>, entry: Arc<Entry>) {
     let work = async {
         loop {
             if let Err(problem) = subscribe(&views, &entry).await {
-                entry.show_problem(problem.reason, problem.message);
+                entry.show_problem(problem);
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -163,5 +163,5 @@ fn check(views: &Views, entry: &Entry) -> Result<(), Problem> {
 }
 
 fn problem(reason: &'static str, message: String) -> Problem {
-    Problem { reason, message }
+    Problem::new(reason, message)
 }

@@ -77,10 +77,10 @@ impl Viewer {
                     }
                 }
                 () = tokio::time::sleep_until(deadline), if self.told.is_none() => {
-                    return self.tell(Problem {
-                        reason: "no_signal",
-                        message: "no frame for two seconds: the node runs, but sends nothing".to_owned(),
-                    });
+                    return self.tell(Problem::new(
+                        "no_signal",
+                        "no frame for two seconds: the node runs, but sends nothing",
+                    ));
                 }
             }
         }

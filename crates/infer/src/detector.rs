@@ -13,6 +13,7 @@ use crate::image::{ImageError, JpegReader, Picture};
 use crate::letterbox::{ChannelOrder, InputSize, Letterbox, PrepareError, Preparer};
 use crate::locate::{self, LocateError, ModelFile};
 use crate::onnx::{self, OnnxError};
+use crate::raw::Raw;
 
 /// Sides of a model's input that are accepted.
 const MAX_INPUT_SIDE: u64 = 4096;
@@ -212,9 +213,21 @@ impl Detector {
 
     /// Finds objects in a JPEG.
     pub fn detect_jpeg(&mut self, jpeg: &[u8]) -> Result<&[Detection], DetectorError> {
+        self.detect_read(|reader, picture| reader.read(jpeg, picture))
+    }
+
+    /// Finds objects in raw pixels.
+    pub fn detect_raw(&mut self, raw: &Raw<'_>) -> Result<&[Detection], DetectorError> {
+        self.detect_read(|_, picture| raw.read(picture))
+    }
+
+    fn detect_read(
+        &mut self,
+        read: impl FnOnce(&mut JpegReader, &mut Picture) -> Result<(), ImageError>,
+    ) -> Result<&[Detection], DetectorError> {
         let start = Instant::now();
         let mut picture = std::mem::take(&mut self.picture);
-        let read = self.reader.read(jpeg, &mut picture);
+        let read = read(&mut self.reader, &mut picture);
         self.timings.decode = start.elapsed();
         let result = match read {
             Ok(()) => self.run(&picture),

@@ -52,12 +52,24 @@ pub enum ImageError {
     #[error("the JPEG has {0} bytes; the limit is {MAX_JPEG_BYTES}")]
     TooManyBytes(usize),
     /// More pixels than accepted.
-    #[error("the JPEG says {width}x{height} pixels; the limit is {MAX_PIXELS} pixels in all")]
+    #[error("the picture has {width}x{height} pixels; the limit is {MAX_PIXELS} pixels in all")]
     TooManyPixels {
         /// Width in its header.
         width: usize,
         /// Height in its header.
         height: usize,
+    },
+    /// Raw pixels that are too few for their size.
+    #[error("{width}x{height} pixels need {needed} bytes, there are {found}")]
+    Short {
+        /// Pixels a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// Bytes there are.
+        found: usize,
+        /// Bytes there have to be.
+        needed: usize,
     },
     /// The decoder gave up.
     #[error("the JPEG is damaged or of an unsupported kind: {0}")]
@@ -103,12 +115,17 @@ impl JpegReader {
         let mut picture = std::mem::take(&mut self.scratch);
         let result = self.read(jpeg, &mut picture);
         for (luma, rgb) in out.luma.iter_mut().zip(picture.rgb.chunks_exact(3)) {
-            let sum = u32::from(rgb[0]) * 77 + u32::from(rgb[1]) * 150 + u32::from(rgb[2]) * 29;
-            *luma = u8::try_from(sum >> 8).unwrap_or(u8::MAX);
+            *luma = brightness(rgb);
         }
         self.scratch = picture;
         result
     }
+}
+
+/// Of a pixel of three bytes, by ITU-R BT.601.
+pub(crate) fn brightness(rgb: &[u8]) -> u8 {
+    let sum = u32::from(rgb[0]) * 77 + u32::from(rgb[1]) * 150 + u32::from(rgb[2]) * 29;
+    u8::try_from(sum >> 8).unwrap_or(u8::MAX)
 }
 
 type Decoder<'a> = JpegDecoder<ZCursor<&'a [u8]>>;

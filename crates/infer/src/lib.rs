@@ -11,6 +11,7 @@ pub mod image;
 pub mod letterbox;
 pub mod locate;
 pub mod onnx;
+pub mod raw;
 
 pub use catalogue::{CATALOGUE, Entry};
 pub use detection::Detection;

@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use crate::card::Card;
 use crate::pattern::parse_size;
+use crate::picture::FULL_RANGE;
 
 /// Longest wait for a picture before the runner gets a look at other things.
 const POLL_TIME: Duration = Duration::from_millis(250);
@@ -138,7 +139,7 @@ impl CameraNode {
         }
         self.card.clear();
         let (format, full_range) = (picture.format, picture.full_range);
-        let frame = frame(picture);
+        let mut frame = frame(picture);
         if format == PixelFormat::Mjpg {
             if let Err(error) = jpeg::inspect(&frame.payload) {
                 self.counters.broken.add(1);
@@ -148,6 +149,11 @@ impl CameraNode {
             return out.send(OUT, frame);
         }
         if out.is_wanted(RAW) {
+            if full_range {
+                let mut meta = frame.read_meta()?;
+                meta.set(FULL_RANGE, &true)?;
+                frame.set_meta(&meta);
+            }
             out.send(RAW, frame.clone())?;
         }
         if !out.is_wanted(OUT) {

@@ -5,7 +5,8 @@ use edgeflow::{Context, Detection, Input, Node, NodeError, Outputs, tracing};
 use edgeflow_infer::{Detector, Options};
 use serde::Deserialize;
 
-use crate::motion::{check_shares, expect_jpeg};
+use crate::motion::check_shares;
+use crate::picture::{Coded, coded};
 
 /// Parameters of `detect`.
 #[derive(Debug, Deserialize)]
@@ -60,8 +61,11 @@ impl Node for Detect {
 
     fn process(&mut self, input: Input, out: &mut Outputs) -> Result<(), NodeError> {
         let mut frame = input.frame;
-        expect_jpeg("detect", frame.header.codec)?;
-        let found = self.detector.detect_jpeg(&frame.payload)?.to_vec();
+        let found = match coded("detect", &frame)? {
+            Coded::Jpeg(jpeg) => self.detector.detect_jpeg(jpeg)?,
+            Coded::Raw(raw) => self.detector.detect_raw(&raw)?,
+        };
+        let found = found.to_vec();
         let wanted = |label: &str| match &self.labels {
             Some(labels) => labels.iter().any(|wanted| wanted == label),
             None => true,
@@ -185,13 +189,11 @@ mod tests {
             return;
         };
         let error = fixture
-            .process("in", Frame::new(Codec::Rgb8, vec![0; 12]))
+            .process("in", Frame::new(Codec::H264, vec![0; 12]))
             .unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("needs frames with codec jpeg, these have codec rgb8")
-        );
+        assert!(error.to_string().contains(
+            "needs frames with codec jpeg, nv12, yuyv, rgb8 or grey8, these have codec h264"
+        ));
         let jpeg = TestCard::new(64, 64, 80).unwrap().jpeg(1, 0).unwrap();
         let cut = jpeg[..jpeg.len() / 2].to_vec();
         assert!(fixture.process("in", Frame::jpeg(64, 64, cut)).is_err());

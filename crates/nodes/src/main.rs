@@ -11,6 +11,7 @@ mod log;
 mod model;
 mod motion;
 mod pattern;
+mod picture;
 mod record;
 mod recording;
 mod replay;

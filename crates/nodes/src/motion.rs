@@ -1,9 +1,11 @@
 //! `motion`: marks what moves, without a model. Brightness is averaged over cells and compared
 //! with a slowly following background; cells that differ are joined to boxes.
 
-use edgeflow::{Codec, Context, Detection, Input, Node, NodeError, Outputs};
+use edgeflow::{Context, Detection, Input, Node, NodeError, Outputs};
 use edgeflow_infer::image::{JpegReader, Luma};
 use serde::Deserialize;
+
+use crate::picture::{Coded, coded};
 
 /// Cells along the longer side of the picture.
 const CELLS: usize = 160;
@@ -72,8 +74,10 @@ impl Node for Motion {
 
     fn process(&mut self, input: Input, out: &mut Outputs) -> Result<(), NodeError> {
         let mut frame = input.frame;
-        expect_jpeg("motion", frame.header.codec)?;
-        self.reader.read_luma(&frame.payload, &mut self.picture)?;
+        match coded("motion", &frame)? {
+            Coded::Jpeg(jpeg) => self.reader.read_luma(jpeg, &mut self.picture)?,
+            Coded::Raw(raw) => raw.read_luma(&mut self.picture)?,
+        }
         let boxes = self
             .grid
             .step(&self.picture, self.threshold * 255.0, self.min_area);
@@ -105,17 +109,6 @@ pub(crate) fn check_shares(shares: &[(&str, f32)]) -> Result<(), NodeError> {
             "parameter `{name}`: {share} is not from 0 to 1"
         ))),
     }
-}
-
-/// Refuses frames that are no JPEG pictures.
-pub(crate) fn expect_jpeg(node: &str, codec: Codec) -> Result<(), NodeError> {
-    if codec == Codec::Jpeg {
-        return Ok(());
-    }
-    Err(NodeError::new(format!(
-        "`{node}` needs frames with codec jpeg, these have codec {}",
-        codec.name()
-    )))
 }
 
 impl Grid {
@@ -218,8 +211,8 @@ fn clip(found: Detection, picture: &Luma) -> Detection {
 
 #[cfg(test)]
 mod tests {
-    use edgeflow::Frame;
     use edgeflow::testing::{Fixture, Setup, node};
+    use edgeflow::{Codec, Frame};
     use serde_json::json;
 
     use super::*;
@@ -305,7 +298,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`motion` needs frames with codec jpeg, these have codec h264"
+            "`motion` needs frames with codec jpeg, nv12, yuyv, rgb8 or grey8, these have codec h264"
         );
         assert!(
             fixture

@@ -164,7 +164,7 @@ const OUT_DETECTIONS: Port = Port {
 };
 const IN_FRAMES: Port = Port {
     name: "in",
-    summary: "Frames with a JPEG payload.",
+    summary: "Pictures: JPEG, or raw pixels (nv12, yuyv, rgb8, grey8).",
 };
 const IN_ANY: Port = Port {
     name: "in",

@@ -195,6 +195,12 @@ impl Meta {
         let _ = self.set(ERROR, &message[..end]);
     }
 
+    /// When a failure began and when it is tried again, milliseconds since 1970.
+    pub fn error_times(&self) -> Option<(i64, i64)> {
+        let time = |key| self.get(key).ok().flatten();
+        Some((time(ERROR_SINCE)?, time(ERROR_NEXT_TRY)?))
+    }
+
     /// Sets when a failure began and when it is tried again.
     pub fn set_error_times(&mut self, since_unix_ms: i64, next_try_unix_ms: i64) {
         // As above.

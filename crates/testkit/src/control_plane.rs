@@ -16,6 +16,7 @@ pub struct ControlPlane {
     process: Process,
     data: PathBuf,
     log: PathBuf,
+    advertise: Vec<String>,
     /// TLS address, `127.0.0.1:port`.
     pub listen: String,
     /// Plain loopback address, `127.0.0.1:port`.
@@ -25,16 +26,18 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts one in `home/control-plane` and waits until it has bound its ports.
     pub fn start(home: &Path) -> Result<Self> {
-        Self::start_on(home, "127.0.0.1")
+        Self::start_on(home, "127.0.0.1", None)
     }
 
-    /// The same, with its port for agents on this address.
-    pub fn start_on(home: &Path, ip: &str) -> Result<Self> {
+    /// The same, with its port for agents on this address. They may know it under another.
+    pub fn start_on(home: &Path, ip: &str, advertise: Option<&str>) -> Result<Self> {
         let data = home.join("control-plane");
         let log = home.join("control-plane.log");
-        let process = spawn(&data, &format!("{ip}:0"), "127.0.0.1:0", &log)?;
+        let advertise: Vec<String> = advertise.map(str::to_owned).into_iter().collect();
+        let process = spawn(&data, &format!("{ip}:0"), "127.0.0.1:0", &advertise, &log)?;
         let mut plane = Self {
             process,
+            advertise,
             data,
             log,
             listen: String::new(),
@@ -48,7 +51,13 @@ impl ControlPlane {
     pub fn restart(&mut self) -> Result<()> {
         // A killed one leaves its old addresses.
         let _ = fs::remove_file(self.data.join("addresses.json"));
-        self.process = spawn(&self.data, &self.listen, &self.http, &self.log)?;
+        self.process = spawn(
+            &self.data,
+            &self.listen,
+            &self.http,
+            &self.advertise,
+            &self.log,
+        )?;
         self.wait_bound()
     }
 
@@ -91,12 +100,19 @@ impl ControlPlane {
     }
 }
 
-fn spawn(data: &Path, listen: &str, http: &str, log: &Path) -> Result<Process> {
+fn spawn(
+    data: &Path,
+    listen: &str,
+    http: &str,
+    advertise: &[String],
+    log: &Path,
+) -> Result<Process> {
     let mut command = Command::new(binary("edgeflow-control-plane")?);
     command
         .arg("--data-dir")
         .arg(data)
         .args(["--listen", listen, "--http", http])
+        .args(advertise.iter().map(|name| format!("--advertise={name}")))
         .env("EDGEFLOW_LOG_FORMAT", "json");
     Process::start(&mut command, log)
 }

@@ -26,17 +26,26 @@ pub struct Fleet {
 impl Fleet {
     /// A control plane without devices.
     pub fn empty() -> Result<Self> {
-        Self::listening_on("127.0.0.1")
+        Self::start("127.0.0.1", None)
     }
 
     /// The same, where agents reach it under this address.
     pub fn listening_on(ip: &str) -> Result<Self> {
+        Self::start(ip, None)
+    }
+
+    /// The same on the loopback, for agents that know it under another address.
+    pub fn advertising(address: &str) -> Result<Self> {
+        Self::start("127.0.0.1", Some(address))
+    }
+
+    fn start(ip: &str, advertise: Option<&str>) -> Result<Self> {
         // A short name: socket paths have 108 bytes.
         let home = tempfile::Builder::new()
             .prefix("ef-")
             .tempdir()
             .context("creating a folder")?;
-        let plane = ControlPlane::start_on(home.path(), ip)?;
+        let plane = ControlPlane::start_on(home.path(), ip, advertise)?;
         let api = Api::new(&plane.http, &plane.admin_token()?)?;
         Ok(Self {
             agents: Vec::new(),

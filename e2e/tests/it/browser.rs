@@ -13,9 +13,7 @@ use crate::manifests::{FACES, pipeline};
 
 #[test]
 fn the_dashboard_shows_the_device_the_graph_and_the_video_with_boxes() -> Result<()> {
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
-    if !scripts.join("node_modules/playwright-core").is_dir() {
-        println!("skipped: run `npm ci` in e2e/browser, or `cargo xtask setup`");
+    if !has_browser() {
         return Ok(());
     }
     let fleet = Fleet::with_device()?;
@@ -30,7 +28,7 @@ fn the_dashboard_shows_the_device_the_graph_and_the_video_with_boxes() -> Result
     let out = out_dir()?;
     let token = fleet.plane.admin_token()?;
     let output = Command::new("node")
-        .arg(scripts.join("dashboard.mjs"))
+        .arg(script("dashboard.mjs"))
         .args(["--url", &format!("http://{}", fleet.plane.http)])
         .args(["--token", &token, "--system", "demo", "--device", "edge-1"])
         .args(["--view", view])
@@ -63,8 +61,23 @@ fn the_dashboard_shows_the_device_the_graph_and_the_video_with_boxes() -> Result
     fleet.finish()
 }
 
+/// A script that drives the browser.
+pub(crate) fn script(name: &str) -> PathBuf {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
+    scripts.join(name)
+}
+
+/// Whether there is what the scripts need; says what to do if not.
+pub(crate) fn has_browser() -> bool {
+    let found = script("node_modules/playwright-core").is_dir();
+    if !found {
+        println!("skipped: run `npm ci` in e2e/browser, or `cargo xtask setup`");
+    }
+    found
+}
+
 /// Where the screenshots go.
-fn out_dir() -> Result<PathBuf> {
+pub(crate) fn out_dir() -> Result<PathBuf> {
     let path = match std::env::var_os("EDGEFLOW_TEST_OUT") {
         Some(path) => PathBuf::from(path),
         None => std::env::temp_dir().join("edgeflow-e2e"),

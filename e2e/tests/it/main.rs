@@ -5,6 +5,7 @@
 mod apply;
 mod broker;
 mod browser;
+mod camera;
 mod cli;
 mod dead_letters;
 mod failures;

@@ -12,8 +12,14 @@ export interface TileSource {
 
 export interface TileSink {
   onFrame(frame: Frame): void;
-  onError(reason: string, message: string): void;
+  onError(reason: string, message: string, outage?: Outage): void;
   onOpen(device: string): void;
+}
+
+/** Since when there is no picture and when it is tried again, milliseconds since 1970. */
+export interface Outage {
+  sinceMs: number;
+  nextTryMs: number;
 }
 
 export interface TileHandle {
@@ -121,7 +127,7 @@ export class LiveClient {
   }
 
   private onText(text: string): void {
-    let message: { type?: unknown; tile?: unknown; reason?: unknown; message?: unknown; device?: unknown };
+    let message: { type?: unknown; tile?: unknown; reason?: unknown; message?: unknown; device?: unknown; since_ms?: unknown; next_try_ms?: unknown };
     try {
       message = JSON.parse(text) as typeof message;
     } catch {
@@ -132,7 +138,9 @@ export class LiveClient {
     if (message.type === "open") tile.sink.onOpen(String(message.device ?? ""));
     if (message.type === "error") {
       const reason = String(message.reason ?? "");
-      tile.sink.onError(reason, String(message.message ?? ""));
+      const { since_ms: sinceMs, next_try_ms: nextTryMs } = message;
+      const outage = typeof sinceMs === "number" && typeof nextTryMs === "number" ? { sinceMs, nextTryMs } : undefined;
+      tile.sink.onError(reason, String(message.message ?? ""), outage);
       this.retryLater(tile, ENDED.has(reason) ? ENDED_RETRY_MS : SILENT_RETRY_MS);
     }
   }

@@ -14,6 +14,7 @@ export function CamerasPanel({ device }: { device: Device }) {
   const [shown, setShown] = useState<Camera | null>(null);
   return (
     <Panel title={`Cameras (${cameras.length})`} flush>
+      {shown && <Preview key={shown.path} device={device.name} camera={shown} onClose={() => setShown(null)} />}
       {cameras.length === 0 && <Empty title="No camera found" />}
       {cameras.length > 0 && (
         <table>
@@ -41,7 +42,6 @@ export function CamerasPanel({ device }: { device: Device }) {
           </tbody>
         </table>
       )}
-      {shown && <Preview key={shown.path} device={device.name} camera={shown} onClose={() => setShown(null)} />}
     </Panel>
   );
 }
@@ -162,7 +162,7 @@ function Preview({ device, camera, onClose }: { device: string; camera: Camera; 
   return (
     <div className="body stack" aria-label={`Preview of ${camera.path}`}>
       {error !== null && <Failure error={error} what="The preview can't be shown." />}
-      {ready && <Tile source={{ system: name, node: "camera", device }} />}
+      <div className="preview">{ready && <Tile source={{ system: name, node: "camera", device }} />}</div>
       <div className="row">
         <button type="button" className="button small" onClick={onClose}>
           Close preview

@@ -7,7 +7,7 @@ import { readDetections, readMeta, type Detection, type Frame } from "../lib/fra
 import { readHops, type Hop } from "../lib/hops";
 import { readShapes, type Shape } from "../lib/zones";
 import { clock, duration, fps as fpsText, millis, plural } from "../lib/format";
-import { liveClient, type TileHandle, type TileSource } from "../lib/live";
+import { liveClient, type Outage, type TileHandle, type TileSource } from "../lib/live";
 import { Link, paths } from "../lib/router";
 import { useNow } from "../lib/stream";
 import { Icon } from "./icons";
@@ -25,8 +25,8 @@ interface Figures {
   ageMs: number | null;
 }
 
-/** Why there is no picture; the times of an outage, milliseconds since 1970. */
-type Card = { title: string; text: string; sinceMs?: number; nextTryMs?: number } | null;
+/** Why there is no picture. */
+type Card = { title: string; text: string; outage?: Outage | undefined } | null;
 
 const REASONS: Record<string, string> = {
   disconnected: "Not connected",
@@ -65,7 +65,7 @@ class Player {
   ) {
     this.handle = liveClient().open(source, {
       onFrame: (frame) => void this.show(frame),
-      onError: (reason, message) => this.onCard({ title: reasonTitle(reason), text: message }),
+      onError: (reason, message, outage) => this.onCard({ title: outage ? "No signal" : reasonTitle(reason), text: message, outage }),
       onOpen: () => {
         if (!this.lastFrame) this.onCard({ title: WAITING, text: "" });
       },
@@ -76,7 +76,7 @@ class Player {
     const meta = readMeta(frame);
     if (frame.kind === "error") {
       const text = typeof meta["error"] === "string" ? meta["error"] : "";
-      this.onCard({ title: "No signal", text, ...outageOf(meta) });
+      this.onCard({ title: "No signal", text });
     } else if (frame.kind === "end") {
       this.onCard({ title: "The stream ended", text: "" });
     } else if (frame.kind === "frame") {
@@ -147,14 +147,8 @@ class Player {
   }
 }
 
-function outageOf(meta: Record<string, unknown>): { sinceMs?: number; nextTryMs?: number } {
-  const since = Number(meta["error_since_ms"] ?? Number.NaN);
-  const next = Number(meta["error_next_try_ms"] ?? Number.NaN);
-  return Number.isFinite(since) && Number.isFinite(next) ? { sinceMs: since, nextTryMs: next } : {};
-}
-
 /** Since when there is no picture, and when it is tried again. */
-function Outage({ sinceMs, nextTryMs }: { sinceMs: number; nextTryMs: number }) {
+function Times({ sinceMs, nextTryMs }: Outage) {
   const now = useNow();
   const left = nextTryMs - now;
   return (
@@ -239,7 +233,7 @@ export function Tile({ source, hint, loopMs, onHops }: { source: TileSource; hin
           <b>{card.title === WAITING && hint ? "No signal" : card.title}</b>
           <p>{card.text || hint || ""}</p>
           {card.text && hint && hint !== card.text ? <p>{hint}</p> : null}
-          {card.sinceMs !== undefined && card.nextTryMs !== undefined && <Outage sinceMs={card.sinceMs} nextTryMs={card.nextTryMs} />}
+          {card.outage && <Times {...card.outage} />}
         </div>
       )}
       <div className="top">

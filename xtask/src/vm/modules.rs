@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 
 /// Modules with what they need before them.
-pub(super) fn in_order(dir: &Path, wanted: &str) -> Result<Vec<PathBuf>> {
+pub(super) fn in_order(dir: &Path, wanted: &[&str]) -> Result<Vec<PathBuf>> {
     let mut all = BTreeMap::new();
     collect(dir, &mut all)?;
     let builtin = fs::read_to_string(dir.join("modules.builtin")).unwrap_or_default();
@@ -19,7 +19,9 @@ pub(super) fn in_order(dir: &Path, wanted: &str) -> Result<Vec<PathBuf>> {
         .map(|line| name_of(Path::new(line)))
         .collect();
     let mut order = Vec::new();
-    add(wanted, &all, &builtin, &mut order)?;
+    for name in wanted {
+        add(name, &all, &builtin, &mut order)?;
+    }
     Ok(order)
 }
 

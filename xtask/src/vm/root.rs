@@ -19,7 +19,11 @@ const APPLETS: &[&str] = &[
     "ip", "kill", "ls", "mkdir", "mount", "ps", "rm", "rmmod", "sed", "seq", "sh", "sleep", "sort",
     "stat", "tail", "test", "time", "touch", "true", "uname", "wc",
 ];
-const MODULE: &str = "vivid";
+const CAMERA: &str = "vivid";
+const NETWORK: &[&str] = &["virtio_pci", "virtio_net"];
+/// The host's loopback is 10.0.2.2 there.
+const NETWORK_UP: &str = "ip link set lo up; ip link set eth0 up\n\
+    ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2\n";
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
 pub(super) fn build(
@@ -41,16 +45,23 @@ pub(super) fn build(
     for applet in APPLETS {
         archive.link(&format!("bin/{applet}"), "busybox")?;
     }
-    let mut insmod = String::new();
-    for module in &modules::in_order(&parts.modules, MODULE)? {
+    let mut prepare = String::new();
+    let mut wanted = vec![CAMERA];
+    if job.network {
+        wanted.extend(NETWORK);
+    }
+    for module in &modules::in_order(&parts.modules, &wanted)? {
         let name = file_name(module);
         archive.file(&format!("mod/{name}"), &fs::read(module)?)?;
-        let options = if name == format!("{MODULE}.ko") {
+        let options = if name == format!("{CAMERA}.ko") {
             module_options
         } else {
             ""
         };
-        insmod.push_str(&format!("insmod /mod/{name} {options}\n"));
+        prepare.push_str(&format!("insmod /mod/{name} {options}\n"));
+    }
+    if job.network {
+        prepare.push_str(NETWORK_UP);
     }
     let mut libraries = BTreeMap::new();
     for program in &job.programs {
@@ -65,11 +76,11 @@ pub(super) fn build(
     }
     archive.link(&format!("lib64/{LOADER}"), &format!("/lib/{LOADER}"))?;
     archive.file("job", job.script.as_bytes())?;
-    archive.file("init", init(&insmod, end_mark).as_bytes())?;
+    archive.file("init", init(&prepare, end_mark).as_bytes())?;
     archive.finish().context("writing the root file system")
 }
 
-fn init(insmod: &str, end_mark: &str) -> String {
+fn init(prepare: &str, end_mark: &str) -> String {
     format!(
         "#!/bin/sh\n\
          mount -t devtmpfs none /dev\n\
@@ -78,7 +89,7 @@ fn init(insmod: &str, end_mark: &str) -> String {
          mount -t tmpfs none /tmp\n\
          exec >/dev/console 2>&1\n\
          export PATH=/bin LD_LIBRARY_PATH=/lib HOME=/tmp TMPDIR=/tmp\n\
-         {insmod}\
+         {prepare}\
          (. /job)\n\
          code=$?\n\
          echo\n\

@@ -122,7 +122,7 @@ impl Device {
                     });
                 }
                 Some(_) => {}
-                None => others.push(String::from_utf8_lossy(&fourcc).trim().to_owned()),
+                None => others.push(code_text(fourcc)),
             }
         }
         (offers, others)
@@ -295,6 +295,19 @@ fn kind(capability: &Capability) -> Option<u32> {
     }
 }
 
+/// `Y16-BE`: the highest bit says that the most significant byte comes first.
+fn code_text(mut fourcc: [u8; 4]) -> String {
+    let big_endian = fourcc[3] & 0x80 != 0;
+    fourcc[3] &= 0x7f;
+    let text = String::from_utf8_lossy(&fourcc);
+    let text = text.trim().replace(|c: char| !c.is_ascii_graphic(), "?");
+    if big_endian {
+        format!("{text}-BE")
+    } else {
+        text
+    }
+}
+
 /// Frames a second of an interval in seconds, given as a fraction.
 fn rate(numerator: u32, denominator: u32) -> Option<f64> {
     (numerator != 0 && denominator != 0).then(|| f64::from(denominator) / f64::from(numerator))
@@ -401,6 +414,13 @@ mod tests {
             write_format(&mut format, &mode);
             assert_eq!(read_format(&format).unwrap().0, mode);
         }
+    }
+
+    #[test]
+    fn codes_are_readable() {
+        assert_eq!(code_text(*b"H264"), "H264");
+        assert_eq!(code_text([b'Y', b'1', b'6', b' ' | 0x80]), "Y16-BE");
+        assert_eq!(code_text([1, b'A', b'B', b'C']), "?ABC");
     }
 
     #[test]
