@@ -18,8 +18,8 @@ pub(crate) const BINARIES: &[&str] = &[
     "edgeflow-nodes",
 ];
 
-/// The camera that `camera.yaml` names; another one is written over it.
-const DEFAULT_CAMERA: &str = "/dev/video0";
+/// What `camera.yaml` says; another camera is written over it.
+const DEFAULT_CAMERA: &str = "device: auto";
 
 #[derive(Debug, Default, PartialEq)]
 struct Options {
@@ -66,14 +66,17 @@ fn system(options: &Options, nodes: &Path) -> Result<PathBuf> {
     }
     match options.camera.as_deref() {
         None => Ok(examples.join("system.yaml")),
-        Some(DEFAULT_CAMERA) => Ok(examples.join("camera.yaml")),
+        Some("auto") => Ok(examples.join("camera.yaml")),
         Some(device) => {
             let template = examples.join("camera.yaml");
             let text = fs::read_to_string(&template)
                 .with_context(|| format!("reading {}", template.display()))?;
             let path = repo::target_dir()?.join("demo/camera.yaml");
-            fs::write(&path, text.replace(DEFAULT_CAMERA, device))
-                .with_context(|| format!("writing {}", path.display()))?;
+            fs::write(
+                &path,
+                text.replace(DEFAULT_CAMERA, &format!("device: {device:?}")),
+            )
+            .with_context(|| format!("writing {}", path.display()))?;
             Ok(path)
         }
     }
@@ -87,7 +90,7 @@ fn parse(args: &[String]) -> Result<Options> {
             "--camera" => {
                 let device = args
                     .next()
-                    .context("--camera needs a device, as /dev/video0")?;
+                    .context("--camera needs a device, as /dev/video0, or `auto`")?;
                 options.camera = Some(device.clone());
             }
             "--" => {

@@ -20,6 +20,8 @@ use crate::picture::FULL_RANGE;
 
 /// Longest wait for a picture before the runner gets a look at other things.
 const POLL_TIME: Duration = Duration::from_millis(250);
+/// A camera that is faster than asked for by more than this leaves pictures out.
+const MUCH_FASTER: f64 = 1.1;
 const AUTO: &str = "auto";
 const OUT: &str = "out";
 const RAW: &str = "raw";
@@ -61,6 +63,42 @@ pub(crate) struct CameraNode {
     card: Card,
     /// Times that the camera was started, as far as it was logged.
     starts: u64,
+    /// Leaves pictures out where the camera can't be as slow as asked for.
+    thinner: Option<Thinner>,
+}
+
+/// Keeps to a rate by leaving pictures out.
+#[derive(Debug)]
+struct Thinner {
+    interval_ns: u64,
+    due_ns: u64,
+}
+
+impl Thinner {
+    /// `None`: the camera is not faster than asked for.
+    fn new(asked: Option<f64>, got: Option<f64>) -> Option<Self> {
+        let (asked, got) = (asked?, got?);
+        (got > asked * MUCH_FASTER).then_some(Self {
+            // At most 10 s.
+            interval_ns: (1e9 / asked) as u64,
+            due_ns: 0,
+        })
+    }
+
+    /// Whether a picture of this time is one to keep.
+    fn keeps(&mut self, at_ns: u64) -> bool {
+        // A camera's times tremble.
+        if at_ns + self.interval_ns / 16 < self.due_ns {
+            return false;
+        }
+        let next = self.due_ns + self.interval_ns;
+        self.due_ns = if next > at_ns {
+            next
+        } else {
+            at_ns + self.interval_ns
+        };
+        true
+    }
 }
 
 /// What became of the pictures that are not frames.
@@ -71,6 +109,8 @@ struct Counted {
     damaged: Counter,
     /// JPEG that can't be read.
     broken: Counter,
+    /// More than were asked for.
+    thinned: Counter,
     starts: Counter,
 }
 
@@ -98,10 +138,12 @@ impl Source for CameraNode {
                 superseded: ctx.counter("superseded"),
                 damaged: ctx.counter("damaged"),
                 broken: ctx.counter("broken_jpeg"),
+                thinned: ctx.counter("thinned"),
                 starts: ctx.counter("starts"),
             },
             card: Card::default(),
             starts: 0,
+            thinner: None,
         })
     }
 
@@ -138,6 +180,12 @@ impl CameraNode {
             self.started();
         }
         self.card.clear();
+        if let Some(thinner) = &mut self.thinner
+            && !thinner.keeps(picture.capture.monotonic_ns)
+        {
+            self.counters.thinned.add(1);
+            return Ok(());
+        }
         let (format, full_range) = (picture.format, picture.full_range);
         let mut frame = frame(picture);
         if format == PixelFormat::Mjpg {
@@ -176,6 +224,7 @@ impl CameraNode {
         let Some(session) = self.camera.session() else {
             return;
         };
+        self.thinner = Thinner::new(self.wish.fps, session.mode.fps);
         let (path, mode) = (session.path.display(), session.mode.words());
         let (card, driver, bus) = (&session.card, &session.driver, &session.bus);
         tracing::info!(%path, card, driver, bus, mode, "camera started");
@@ -287,6 +336,26 @@ mod tests {
         assert!(time("error_next_try_ms") > time("error_since_ms"));
         // Not again at once.
         assert!(fixture.produce().unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn a_camera_that_is_too_fast_is_thinned_to_the_rate() {
+        assert!(Thinner::new(Some(30.0), Some(30.3)).is_none());
+        assert!(Thinner::new(None, Some(60.0)).is_none());
+        assert!(Thinner::new(Some(10.0), None).is_none());
+        for (got, asked, wanted) in [(60.0, 10.0, 100), (30.0, 25.0, 250), (30.0, 0.5, 5)] {
+            let mut thinner = Thinner::new(Some(asked), Some(got)).unwrap();
+            let kept = (0..(got * 10.0) as u64)
+                .map(|number| 5_000_000_000 + (number as f64 * 1e9 / got) as u64)
+                .filter(|at| thinner.keeps(*at))
+                .count();
+            assert!(kept.abs_diff(wanted) <= 1, "{asked} of {got}: {kept}");
+        }
+        // After a pause there is no burst.
+        let mut thinner = Thinner::new(Some(10.0), Some(60.0)).unwrap();
+        assert!(thinner.keeps(1_000_000_000));
+        assert!(thinner.keeps(60_000_000_000));
+        assert!(!thinner.keeps(60_016_000_000));
     }
 
     #[test]

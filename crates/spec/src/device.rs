@@ -134,6 +134,7 @@ mod tests {
                 "edgeflow.dev/arch=aarch64",
                 "edgeflow.dev/camera=true",
                 "edgeflow.dev/cameras=2",
+                "edgeflow.dev/device=box",
                 "edgeflow.dev/memory-gib=8",
                 "site=berlin",
             ]

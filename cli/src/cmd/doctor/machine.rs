@@ -67,7 +67,7 @@ fn ffmpeg() -> Check {
         None => Check::warning(
             "ffmpeg",
             "not installed",
-            "needed only for mp4, RTSP and camera sources: apt-get install ffmpeg",
+            "needed only for network streams and files other than MJPEG: apt-get install ffmpeg",
         ),
     }
 }

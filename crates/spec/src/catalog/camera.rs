@@ -44,7 +44,8 @@ pub(super) const CAMERA: Builtin = Builtin {
             },
             required: false,
             default: ParamDefault::None,
-            summary: "Frames per second, likewise; without it, what is nearest to 30.",
+            summary: "Frames per second, likewise; without it, what is nearest to 30. Of a camera that can't \
+                      be that slow, pictures are left out.",
         },
         Param {
             name: "format",
