@@ -77,18 +77,17 @@ fn watch_plugs(plugged: Weak<Notify>) {
 /// What is there, and the newest of what is gone.
 fn merge(known: &[Camera], there: Vec<Camera>) -> Vec<Camera> {
     let is_gone = |camera: &&Camera| !there.iter().any(|one| is_same(one, camera));
-    let gone: Vec<Camera> = known
+    // Those of before come after those that were there until now.
+    let gone = known
         .iter()
         .filter(is_gone)
+        .take(MAX_GONE)
         .map(|camera| Camera {
             problem: UNPLUGGED.to_owned(),
             ..camera.clone()
-        })
-        .collect();
-    let kept = gone.len().min(MAX_GONE);
-    let mut now = there;
-    now.extend(gone.into_iter().rev().take(kept).rev());
-    now
+        });
+    let gone: Vec<Camera> = gone.collect();
+    [there, gone].concat()
 }
 
 /// The same thing, whatever its number is now.

@@ -151,7 +151,13 @@ impl Node for Relay {
 
     fn process_error(&mut self, input: Input, out: &mut Outputs) -> Result<(), NodeError> {
         if let Some(path) = &self.params.write_to {
-            std::fs::write(path, input.frame.read_meta()?.error().unwrap_or_default())?;
+            // The test may read it at any time: whole or not at all.
+            let written = path.with_extension("new");
+            std::fs::write(
+                &written,
+                input.frame.read_meta()?.error().unwrap_or_default(),
+            )?;
+            std::fs::rename(written, path)?;
         }
         out.send_to_all(&input.frame)
     }
