@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
+use crate::{process, repo};
 use packages::Parts;
 
 /// Longest run of a machine.
@@ -204,7 +204,7 @@ pub(crate) fn test() -> Result<()> {
 
 /// Tests of edgeflow-capture against the driver.
 fn cameras(machine: &Machine) -> Result<()> {
-    let tests = test_program("edgeflow-capture")?;
+    let tests = test_program("crates/capture/src/lib.rs")?;
     let script = format!(
         "export EDGEFLOW_TEST_VIVID=1 RUST_BACKTRACE=1\n\
          {} vivid_ --test-threads=1 --nocapture\n",
@@ -225,30 +225,36 @@ fn cameras(machine: &Machine) -> Result<()> {
 
 /// The end-to-end test with an agent in the machine. It starts the machine through this program.
 fn fleet() -> Result<()> {
-    let out = crate::repo::target_dir()?.join("e2e");
+    let target = repo::target_dir()?;
+    let out = target.join("e2e");
     std::fs::create_dir_all(&out).context("creating the folder for screenshots")?;
-    let mut tests = process::cargo();
+    let tests = test_program("e2e/tests/it/main.rs")?;
+    let mut tests = process::command(&tests.to_string_lossy());
     tests
-        .args(["test", "--locked", "--quiet", "--package", "edgeflow-e2e"])
-        .args(["--test", "it", "--", "camera::", "--nocapture"])
-        .env("EDGEFLOW_TEST_VM", std::env::current_exe()?)
+        .args(["camera::", "--nocapture"])
+        // Not the path of this process: the build may have put another file there.
+        .env("EDGEFLOW_TEST_VM", target.join("debug/xtask"))
         .env("EDGEFLOW_TEST_OUT", out);
     process::run(&mut tests)
 }
 
-/// The program of a library's unit tests, as cargo built it.
-fn test_program(package: &str) -> Result<PathBuf> {
+/// A test program by its source file, as the build of the whole workspace made it: one of the
+/// package alone would have other features, and would build half of everything anew.
+fn test_program(source: &str) -> Result<PathBuf> {
     let mut build = process::cargo();
-    build.args(["test", "--locked", "--quiet", "--no-run", "--lib"]);
-    build.args(["--package", package, "--message-format", "json"]);
-    let output = process::output(&mut build)?;
+    build.args(["test", "--locked", "--quiet", "--no-run", "--workspace"]);
+    let output = process::output(build.args(["--message-format", "json"]))?;
     let mut messages = output.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
+        let is_it = message["target"]["src_path"].as_str()?.ends_with(source);
+        message["executable"]
+            .as_str()
+            .filter(|_| is_it)
+            .map(PathBuf::from)
     });
     messages
         .next_back()
-        .with_context(|| format!("cargo names no test program of {package}"))
+        .with_context(|| format!("cargo names no test program of {source}"))
 }
 
 fn file_name(path: &Path) -> String {
