@@ -81,7 +81,30 @@ pub(crate) fn for_demo() -> Result<()> {
 /// What the tests need.
 pub(crate) fn for_test() -> Result<()> {
     for_demo()?;
-    install(TEST)
+    install(TEST)?;
+    if rtsp_server_is_there() {
+        return Ok(());
+    }
+    apt(
+        RTSP_SERVER,
+        "GStreamer's RTSP server, for the tests of network cameras",
+    )
+}
+
+/// It has no program of its own: a script of the test uses it.
+const RTSP_SERVER: &[&str] = &[
+    "gir1.2-gst-rtsp-server-1.0",
+    "gstreamer1.0-plugins-base",
+    "gstreamer1.0-plugins-good",
+    "python3-gi",
+];
+
+fn rtsp_server_is_there() -> bool {
+    let look = "import gi; gi.require_version('GstRtspServer', '1.0'); \
+                from gi.repository import Gst, GstRtspServer; Gst.init(None); \
+                assert Gst.ElementFactory.find('rtpjpegpay')";
+    // The system's own, which has the bindings.
+    process::quiet(process::command("/usr/bin/python3").args(["-c", look])).is_ok()
 }
 
 fn pip_is_there() -> bool {

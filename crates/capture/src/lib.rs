@@ -4,8 +4,8 @@
 
 pub mod avi;
 pub mod camera;
-pub mod ffmpeg;
 pub mod jpeg;
 pub mod mjpeg;
 pub mod pattern;
+pub mod program;
 pub mod url;

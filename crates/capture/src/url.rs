@@ -8,6 +8,30 @@ const SECRET_KEYS: [&str; 8] = [
     "password", "passwd", "pwd", "pass", "token", "key", "secret", "auth",
 ];
 
+/// Whether there is something to hide in a URL.
+pub fn has_credentials(url: &str) -> bool {
+    mask_credentials(url) != url
+}
+
+/// A URL that names a user, with that user's password. `None`: it names none, or has a password.
+pub fn with_password(url: &str, password: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (user, _) = rest[..end].rsplit_once('@')?;
+    if user.is_empty() || user.contains(':') {
+        return None;
+    }
+    let mut coded = String::new();
+    for byte in password.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            coded.push(char::from(byte));
+        } else {
+            coded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Some(format!("{scheme}://{user}:{coded}{}", &rest[user.len()..]))
+}
+
 /// The text with the credentials of its URLs replaced by [`MASK`].
 pub fn mask_credentials(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -66,6 +90,27 @@ fn is_secret(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_put_behind_its_user() {
+        assert_eq!(
+            with_password("rtsp://admin@h:554/a@b", "p@ss/1").as_deref(),
+            Some("rtsp://admin:p%40ss%2F1@h:554/a@b")
+        );
+        assert_eq!(
+            with_password("http://u@h", "x").as_deref(),
+            Some("http://u:x@h")
+        );
+        for url in [
+            "rtsp://h/a",
+            "rtsp://u:p@h/a",
+            "rtsp://@h/a",
+            "/a@b",
+            "http://h/?a@b",
+        ] {
+            assert_eq!(with_password(url, "x"), None, "{url}");
+        }
+    }
 
     #[test]
     fn credentials_are_hidden_and_the_rest_is_kept() {

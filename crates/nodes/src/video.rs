@@ -1,16 +1,20 @@
-//! `video`: frames of an MJPEG clip, or of anything that ffmpeg reads. A damaged picture is left
-//! out and counted; a source that goes away shows `no signal` and is tried again.
+//! `video`: frames of an MJPEG clip, of anything that ffmpeg reads, or of a command that writes JPEGs.
+//! A damaged picture is left out and counted; a source that goes away shows a card with the reason
+//! and is tried again.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use edgeflow::{Condition, Context, Frame, NodeError, Outputs, Source, Step, tracing};
+use edgeflow::{Condition, Context, Counter, Frame, NodeError, Outputs, Source, Step, tracing};
 use edgeflow_capture::avi::{AviError, AviReader};
-use edgeflow_capture::ffmpeg::{FfmpegSource, Options, Poll};
 use edgeflow_capture::jpeg;
 use edgeflow_capture::mjpeg::MjpegReader;
+use edgeflow_capture::program::{self, Decoder, Options, Poll, ProgramSource};
+use edgeflow_capture::url::with_password;
 use serde::Deserialize;
+
+use crate::card::Card;
 
 /// Rate of a clip that does not say one.
 const DEFAULT_FPS: f64 = 25.0;
@@ -23,11 +27,24 @@ const GOOD_AGAIN: u32 = 100;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Params {
-    source: String,
+    #[serde(default)]
+    source: Option<String>,
+    #[serde(default)]
+    command: Option<Vec<String>>,
+    #[serde(default)]
+    password_file: Option<PathBuf>,
     #[serde(default = "yes", rename = "loop")]
     repeat: bool,
     #[serde(default)]
     fps: Option<f64>,
+    #[serde(default = "software")]
+    decoder: String,
+    #[serde(default = "yes")]
+    low_latency: bool,
+}
+
+fn software() -> String {
+    Decoder::default().name().to_owned()
 }
 
 fn yes() -> bool {
@@ -41,13 +58,15 @@ pub(crate) struct Video {
     fps: Option<f64>,
     repeat: bool,
     condition: Condition,
+    restarts: Counter,
+    card: Card,
     health: Health,
 }
 
 #[derive(Debug)]
 enum Input {
     Clip(Clip),
-    Ffmpeg(Box<FfmpegSource>),
+    Program(Box<ProgramSource>),
 }
 
 #[derive(Debug)]
@@ -78,14 +97,16 @@ impl Source for Video {
         let input = open(ctx, &params)?;
         let fps = match &input {
             Input::Clip(clip) => Some(params.fps.or(clip.fps()).unwrap_or(DEFAULT_FPS)),
-            // ffmpeg sets the pace.
-            Input::Ffmpeg(_) => None,
+            // The program sets the pace.
+            Input::Program(_) => None,
         };
         Ok(Self {
             input,
             fps,
             repeat: params.repeat,
             condition: ctx.condition(),
+            restarts: ctx.counter("restarts"),
+            card: Card::default(),
             health: Health::default(),
         })
     }
@@ -100,18 +121,15 @@ impl Source for Video {
                 Some(picture) => self.send(picture, out),
                 None => self.at_end(),
             },
-            Input::Ffmpeg(source) => match source.poll(POLL_TIME) {
-                Poll::Picture(picture) => self.send(picture, out),
-                Poll::Nothing => Ok(Step::Continue),
-                Poll::End => Ok(Step::End),
-                Poll::Down { reason } => {
-                    let text = format!("no signal: {reason}");
-                    self.condition.set(text.as_str());
-                    self.health.good = 0;
-                    out.send("out", Frame::error(&text))?;
-                    Ok(Step::Continue)
+            Input::Program(source) => {
+                let polled = source.poll(POLL_TIME);
+                self.restarts.raise_to(source.restarts());
+                match polled {
+                    Poll::Picture(picture) => self.send(picture, out),
+                    Poll::End => Ok(Step::End),
+                    Poll::Nothing | Poll::Down { .. } => self.show_outage(out),
                 }
-            },
+            }
         }
     }
 
@@ -119,7 +137,7 @@ impl Source for Video {
         let skipped = match &self.input {
             Input::Clip(Clip::Mjpeg(reader)) => reader.damaged(),
             Input::Clip(Clip::Avi(_)) => 0,
-            Input::Ffmpeg(source) => source.damaged(),
+            Input::Program(source) => source.damaged(),
         };
         let damaged = self.health.damaged + skipped;
         if damaged > 0 {
@@ -129,6 +147,21 @@ impl Source for Video {
 }
 
 impl Video {
+    fn show_outage(&mut self, out: &mut Outputs) -> Result<Step, NodeError> {
+        let outage = match &self.input {
+            Input::Program(source) => source.outage(),
+            Input::Clip(_) => None,
+        };
+        if let Some(outage) = outage {
+            let text = format!("no signal: {}", outage.reason);
+            self.condition.set(text.as_str());
+            self.health.good = 0;
+            self.card
+                .show(&text, outage.since_unix_ms, outage.next_try_unix_ms, out)?;
+        }
+        Ok(Step::Continue)
+    }
+
     fn send(&mut self, picture: Vec<u8>, out: &mut Outputs) -> Result<Step, NodeError> {
         let size = match jpeg::inspect(&picture) {
             Ok(size) => size,
@@ -142,7 +175,8 @@ impl Video {
         };
         self.health.sent_since_rewind = true;
         self.health.good = self.health.good.saturating_add(1);
-        let is_back = matches!(self.input, Input::Ffmpeg(_)) && self.health.good == 1;
+        self.card.clear();
+        let is_back = matches!(self.input, Input::Program(_)) && self.health.good == 1;
         if (is_back && self.health.damaged == 0) || self.health.good == GOOD_AGAIN {
             self.condition.clear();
         }
@@ -189,21 +223,64 @@ impl Clip {
 }
 
 fn open(ctx: &Context, params: &Params) -> Result<Input, NodeError> {
-    let is_url = params.source.contains("://");
-    let path = if is_url {
-        PathBuf::from(&params.source)
-    } else {
-        ctx.asset(&params.source)?
+    let decoder = Decoder::from_name(&params.decoder).ok_or_else(|| {
+        let names = Decoder::ALL.map(Decoder::name).join(", ");
+        NodeError::new(format!(
+            "parameter `decoder`: `{}` is not one of {names}",
+            params.decoder
+        ))
+    })?;
+    let input = match (&params.source, &params.command) {
+        (Some(source), None) => source,
+        (None, Some(command)) => {
+            return start(params, decoder, program::Input::Command(command.clone()));
+        }
+        _ => {
+            return Err(NodeError::new(
+                "either parameter `source` or parameter `command` is required",
+            ));
+        }
     };
-    if !is_url && let Some(clip) = open_clip(&path)? {
+    if input.contains("://") {
+        let url = match &params.password_file {
+            None => input.clone(),
+            Some(path) => url_with_password(input, path)?,
+        };
+        return start(params, decoder, program::Input::Source(url));
+    }
+    let path = ctx.asset(input)?;
+    if let Some(clip) = open_clip(&path)? {
         return Ok(Input::Clip(clip));
     }
-    let source = FfmpegSource::open(Options {
-        source: path.display().to_string(),
+    let source = program::Input::Source(path.display().to_string());
+    start(params, decoder, source)
+}
+
+fn start(params: &Params, decoder: Decoder, input: program::Input) -> Result<Input, NodeError> {
+    let source = ProgramSource::open(Options {
+        input,
         fps: params.fps,
         repeat: params.repeat,
+        decoder,
+        low_latency: params.low_latency,
     })?;
-    Ok(Input::Ffmpeg(Box::new(source)))
+    Ok(Input::Program(Box::new(source)))
+}
+
+/// The password is the first line of a file on the device.
+fn url_with_password(url: &str, path: &Path) -> Result<String, NodeError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        NodeError::from(error).context(format!(
+            "parameter `password_file`: {} can't be read",
+            path.display()
+        ))
+    })?;
+    let password = text.lines().next().unwrap_or_default().trim_end();
+    with_password(url, password).ok_or_else(|| {
+        NodeError::new(
+            "parameter `password_file`: `source` has to name a user and no password, like rtsp://admin@camera/stream",
+        )
+    })
 }
 
 /// A clip that is read without ffmpeg; `None`: another kind of source.
@@ -323,7 +400,27 @@ mod tests {
             (json!({"source": "text.avi"}), "not an AVI file"),
             (json!({"source": "/dev/none"}), "/dev/none does not exist"),
             (json!({"source": "text.avi", "fps": 0}), "`fps`: 0 is not"),
-            (json!({}), "parameter `source` is required"),
+            (
+                json!({}),
+                "either parameter `source` or parameter `command` is required",
+            ),
+            (
+                json!({"source": "rtsp://h/1", "decoder": "magic"}),
+                "`magic` is not one of software, cuda",
+            ),
+            (
+                json!({"source": "rtsp://u@h/1", "password_file": "/none/such"}),
+                "`password_file`: /none/such can't be read",
+            ),
+            (
+                json!({"source": "rtsp://h/1", "password_file": "/dev/null"}),
+                "`source` has to name a user",
+            ),
+            (
+                json!({"command": ["/none/such"]}),
+                "the program `/none/such` is not installed",
+            ),
+            (json!({"command": []}), "the command is empty"),
         ] {
             let error = source::<Video>(&setup(dir.path()), params).unwrap_err();
             assert!(error.chain().contains(part), "{}", error.chain());

@@ -12,6 +12,7 @@ mod fuse;
 mod objects;
 mod params;
 mod recording;
+mod video;
 
 use camera::CAMERA;
 use fuse::FUSE;
@@ -19,6 +20,7 @@ use objects::{TRACK, ZONES};
 pub use params::ParamError;
 pub(crate) use params::check;
 use recording::{RECORD, REPLAY};
+use video::VIDEO;
 
 /// A built-in node.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -223,41 +225,6 @@ const PATTERN: Builtin = Builtin {
     ],
 };
 
-const VIDEO: Builtin = Builtin {
-    name: "video",
-    summary: "Frames of a clip or a network stream.",
-    inputs: &[],
-    outputs: &[OUT_FRAMES],
-    params: &[
-        Param {
-            name: "source",
-            kind: ParamKind::Text,
-            required: true,
-            default: ParamDefault::None,
-            summary: "A clip (`.avi` with MJPEG, `.mjpeg`), found in the asset folders if it is named \
-                      without a folder. Anything else (`rtsp://…`, `.mp4`) is read \
-                      through `ffmpeg`, which has to be installed on the device.",
-        },
-        Param {
-            name: "loop",
-            kind: ParamKind::Bool,
-            required: false,
-            default: ParamDefault::Bool(true),
-            summary: "Whether a clip starts again at its end.",
-        },
-        Param {
-            name: "fps",
-            kind: ParamKind::Number {
-                min: 0.1,
-                max: 240.0,
-            },
-            required: false,
-            default: ParamDefault::None,
-            summary: "Frames per second; without it, the clip's own rate.",
-        },
-    ],
-};
-
 const MOTION: Builtin = Builtin {
     name: "motion",
     summary: "Marks what moves, without a model.",
@@ -374,6 +341,11 @@ impl Builtin {
         all
     }
 
+    /// Two parameters of which exactly one has to be given.
+    pub(crate) fn one_of(&self) -> Option<[&'static str; 2]> {
+        (self.name == VIDEO.name).then_some(["source", "command"])
+    }
+
     /// Whether `inputs:` names its input ports, and not the catalog.
     pub fn names_inputs(&self) -> bool {
         self.name == FUSE.name
@@ -381,12 +353,7 @@ impl Builtin {
 
     /// Whether it reads from something that does not wait: a camera or a network stream.
     pub(crate) fn is_live(&self, with: &Map<String, Value>) -> bool {
-        self.name == CAMERA.name
-            || self.name == VIDEO.name
-                && with
-                    .get("source")
-                    .and_then(Value::as_str)
-                    .is_some_and(|source| source.starts_with("/dev/") || source.contains("://"))
+        self.name == CAMERA.name || (self.name == VIDEO.name && video::is_live(with))
     }
 }
 

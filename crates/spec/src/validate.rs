@@ -194,6 +194,10 @@ impl Check<'_> {
                 );
             }
         }
+        self.required_params(name, node, builtin, path);
+    }
+
+    fn required_params(&mut self, name: &str, node: &NodeSpec, builtin: &Builtin, path: &str) {
         for param in builtin.params.iter().filter(|param| param.required) {
             if !node.with.contains_key(param.name) {
                 self.error(
@@ -203,6 +207,27 @@ impl Check<'_> {
                     format!("add `with: {{{}: …}}`. {}", param.name, param.summary),
                 );
             }
+        }
+        let Some([one, other]) = builtin.one_of() else {
+            return;
+        };
+        match (node.with.contains_key(one), node.with.contains_key(other)) {
+            (false, false) => {
+                let summary = builtin.param(one).map_or("", |param| param.summary);
+                self.error(
+                    "missing-parameter",
+                    path,
+                    format!("node `{name}` needs the parameter `{one}` or `{other}`"),
+                    format!("add `with: {{{one}: …}}`. {summary}"),
+                );
+            }
+            (true, true) => self.error(
+                "conflicting-parameters",
+                &format!("{path}.with.{other}.#key"),
+                format!("node `{name}` has both the parameters `{one}` and `{other}`"),
+                format!("remove one of them: `{}` takes either", builtin.name),
+            ),
+            _ => {}
         }
     }
 

@@ -7,8 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use edgeflow_capture::ffmpeg::{FfmpegError, FfmpegSource, Options, Poll};
 use edgeflow_capture::jpeg;
+use edgeflow_capture::program::{Input, Options, Poll, ProgramError, ProgramSource};
+
+mod servers;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -44,16 +46,15 @@ fn video(dir: &Path) -> String {
     path
 }
 
-fn open(source: &str, repeat: bool) -> Result<FfmpegSource, FfmpegError> {
-    FfmpegSource::open(Options {
-        source: source.to_owned(),
-        fps: None,
+fn open(source: &str, repeat: bool) -> Result<ProgramSource, ProgramError> {
+    ProgramSource::open(Options {
         repeat,
+        ..Options::new(Input::Source(source.to_owned()))
     })
 }
 
 /// Polls until something other than a picture or nothing comes; counts the pictures.
-fn until_event(source: &mut FfmpegSource, at_most: usize) -> (usize, Option<Poll>) {
+fn until_event(source: &mut ProgramSource, at_most: usize) -> (usize, Option<Poll>) {
     let end = Instant::now() + PATIENCE;
     let mut pictures = 0;
     while pictures < at_most {
@@ -146,4 +147,101 @@ fn the_child_is_gone_when_the_source_is_dropped() {
 fn a_missing_file_is_an_error_at_once() {
     let error = open("/nowhere/clip.mp4", true).unwrap_err();
     assert_eq!(error.to_string(), "`/nowhere/clip.mp4` does not exist");
+}
+
+/// Pictures of any size; fails when none comes.
+fn pictures(source: &mut ProgramSource, wanted: usize) {
+    let end = Instant::now() + PATIENCE;
+    let mut count = 0;
+    while count < wanted {
+        assert!(Instant::now() < end, "no picture: {:?}", source.outage());
+        if let Poll::Picture(bytes) = source.poll(Duration::from_millis(200)) {
+            jpeg::inspect(&bytes).unwrap();
+            count += 1;
+        }
+    }
+}
+
+fn until_down(source: &mut ProgramSource) -> String {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < end, "the loss goes unnoticed");
+        if let Poll::Down { reason } = source.poll(Duration::from_millis(200)) {
+            return reason;
+        }
+    }
+}
+
+#[test]
+fn an_rtsp_camera_with_a_password_is_read_and_comes_back() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let Some(mut server) = servers::Rtsp::start("admin", "s3cret") else {
+        return;
+    };
+    let url = format!("rtsp://admin:s3cret@127.0.0.1:{}/camera", server.port);
+    let mut source = open(&url, true).unwrap();
+    pictures(&mut source, 5);
+    let child = source.child_id().unwrap();
+    let line = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap();
+    assert!(
+        line.contains("ffmpeg") && !line.contains("s3cret"),
+        "{line}"
+    );
+    server.kill();
+    let reason = until_down(&mut source);
+    assert!(!reason.contains("s3cret"), "{reason}");
+    let outage = source.outage().unwrap().clone();
+    assert!(outage.next_try_unix_ms > outage.since_unix_ms);
+    server.restart();
+    pictures(&mut source, 5);
+    assert_eq!(source.outage(), None);
+}
+
+#[test]
+fn a_wrong_password_is_an_outage_with_the_servers_answer() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let Some(server) = servers::Rtsp::start("admin", "s3cret") else {
+        return;
+    };
+    let url = format!("rtsp://admin:wr0ng@127.0.0.1:{}/camera", server.port);
+    let mut source = open(&url, true).unwrap();
+    let reason = until_down(&mut source);
+    assert!(!reason.contains("wr0ng"), "{reason}");
+}
+
+#[test]
+fn an_http_stream_is_read() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = servers::Http::start(&video(dir.path()));
+    let mut source = open(&format!("http://127.0.0.1:{}/clip", server.port), true).unwrap();
+    pictures(&mut source, 3);
+}
+
+#[test]
+fn a_command_that_writes_jpegs_is_a_source_and_is_started_again() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let line =
+        "exec ffmpeg -loglevel error -re -f lavfi -i testsrc=size=64x48:rate=10 -t 1 -f mjpeg -";
+    let command = ["sh", "-c", line].map(str::to_owned).to_vec();
+    let mut source = ProgramSource::open(Options::new(Input::Command(command))).unwrap();
+    pictures(&mut source, 5);
+    let reason = until_down(&mut source);
+    assert!(reason.starts_with("sh ended: exit status: 0"), "{reason}");
+    pictures(&mut source, 2);
+    assert_eq!(source.restarts(), 1);
+    let missing = Options::new(Input::Command(vec!["/none/such".to_owned()]));
+    let error = ProgramSource::open(missing).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the program `/none/such` is not installed on this device"
+    );
 }

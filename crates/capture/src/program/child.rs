@@ -1,7 +1,7 @@
-//! One ffmpeg process: its pipes, its last words, its end. Killed when dropped, and by the kernel
+//! One child process: its pipes, its last words, its end. Killed when dropped, and by the kernel
 //! when the thread that started it ends without dropping it (a crash, `kill -9`).
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
-use super::{FfmpegError, Options};
+use super::{Options, ProgramError};
 use crate::jpeg::Splitter;
 use crate::url::mask_credentials;
 
 /// Bytes read from the pipe at a time.
 const CHUNK: usize = 64 * 1024;
-/// Bytes kept of the last line that ffmpeg wrote.
+/// Bytes kept of the last line that it wrote.
 const MAX_LINE: u64 = 500;
 
 /// The child has ended.
@@ -31,6 +31,7 @@ pub(super) struct Ended {
 
 #[derive(Debug)]
 pub(super) struct Child {
+    program: String,
     process: std::process::Child,
     pictures: ChildStdout,
     splitter: Splitter,
@@ -41,32 +42,41 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub(super) fn start(options: &Options) -> Result<Self, FfmpegError> {
-        let mut command = Command::new("ffmpeg");
+    pub(super) fn start(options: &Options) -> Result<Self, ProgramError> {
+        let start = options.start();
+        let mut command = Command::new(&start.program);
         command
-            .args(options.arguments())
-            .stdin(Stdio::null())
+            .args(&start.arguments)
+            .stdin(if start.input.is_empty() {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         end_with_parent(&mut command);
         let mut process = command.spawn().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => FfmpegError::Missing {
-                source_text: mask_credentials(&options.source),
-            },
-            _ => FfmpegError::Start(error),
+            std::io::ErrorKind::NotFound => options.missing(&start.program),
+            _ => ProgramError::Start(start.program.clone(), error),
         })?;
+        if let Some(mut input) = process.stdin.take() {
+            // A few lines: they fit into the pipe. A child that has ended says why by itself.
+            let _ = input.write_all(start.input.as_bytes());
+        }
+        let failed = |error| ProgramError::Start(start.program.clone(), error);
         let pipes = process.stdout.take().zip(process.stderr.take());
         let Some((pictures, errors)) = pipes else {
-            return Err(FfmpegError::Start(std::io::ErrorKind::BrokenPipe.into()));
+            return Err(failed(std::io::ErrorKind::BrokenPipe.into()));
         };
         let last_line = Arc::new(Mutex::new(String::new()));
         let shared = Arc::clone(&last_line);
         let lines = std::thread::Builder::new()
-            .name("ffmpeg-errors".to_owned())
+            .name("child-errors".to_owned())
             .spawn(move || keep_last_line(errors, &shared))
-            .map_err(FfmpegError::Start)?;
-        tracing::debug!(pid = process.id(), source = %mask_credentials(&options.source), "ffmpeg started");
+            .map_err(failed)?;
+        tracing::debug!(pid = process.id(), source = %options.name(), program = start.program, "child started");
         Ok(Self {
+            program: name_of(&start.program),
             process,
             pictures,
             splitter: Splitter::default(),
@@ -132,9 +142,9 @@ impl Child {
         let success = status.as_ref().is_ok_and(std::process::ExitStatus::success);
         let line = lock(&self.last_line).clone();
         let reason = match (line.as_str(), status) {
-            ("", Ok(status)) => format!("ffmpeg ended: {status}"),
-            ("", Err(error)) => format!("ffmpeg ended: {error}"),
-            (line, _) => format!("ffmpeg: {line}"),
+            ("", Ok(status)) => format!("{} ended: {status}", self.program),
+            ("", Err(error)) => format!("{} ended: {error}", self.program),
+            (line, _) => format!("{}: {line}", self.program),
         };
         Ended { success, reason }
     }
@@ -171,6 +181,11 @@ fn end_with_parent(command: &mut Command) {
     }
 }
 
+/// `ffmpeg` of `/usr/bin/ffmpeg`.
+fn name_of(program: &str) -> String {
+    program.rsplit('/').next().unwrap_or(program).to_owned()
+}
+
 fn keep_last_line(errors: impl Read, last: &Mutex<String>) {
     let mut errors = BufReader::new(errors);
     let mut line = Vec::new();
@@ -181,7 +196,7 @@ fn keep_last_line(errors: impl Read, last: &Mutex<String>) {
             Ok(_) => {
                 let text = mask_credentials(String::from_utf8_lossy(&line).trim());
                 if !text.is_empty() {
-                    tracing::debug!(line = %text, "ffmpeg says");
+                    tracing::debug!(line = %text, "the child says");
                     *lock(last) = text;
                 }
             }

@@ -1,16 +1,17 @@
-//! Everything that needs a decoder goes through an `ffmpeg` child process, which delivers JPEGs on
-//! its standard output: cameras, RTSP and HTTP streams, other video files. Started anew with a
-//! growing pause when it ends or stalls; ends with this process.
+//! Pictures that another program delivers: ffmpeg for everything that needs a decoder (RTSP, HTTP and
+//! UDP streams, video files), or a command of the user's own, such as GStreamer's or libcamera's, that
+//! writes JPEGs to its standard output. Started anew with a growing pause when it ends or stalls;
+//! ends with this process.
 //!
-//! Credentials in a source are masked in everything that leaves this module. They are visible in
-//! the child's command line to other processes of the same machine, as ffmpeg takes them no other way.
+//! Credentials in a source are masked in everything that leaves this module, and reach ffmpeg through
+//! a pipe, where no other user of the machine can see them.
 
 mod arguments;
 mod child;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub use arguments::Options;
+pub use arguments::{Decoder, Input, Options};
 use child::Child;
 
 use crate::url::mask_credentials;
@@ -26,7 +27,7 @@ pub const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a source can't be opened at all.
 #[derive(Debug, thiserror::Error)]
-pub enum FfmpegError {
+pub enum ProgramError {
     /// Not installed.
     #[error(
         "`{source_text}` needs ffmpeg, which is not installed: install the package `ffmpeg` (MJPEG .avi and .mjpeg files are read without it)"
@@ -35,15 +36,21 @@ pub enum FfmpegError {
         /// The source, masked.
         source_text: String,
     },
+    /// A command that is not there.
+    #[error("the program `{0}` is not installed on this device")]
+    NoProgram(String),
+    /// No command at all.
+    #[error("the command is empty")]
+    NoCommand,
     /// It can't be started.
-    #[error("ffmpeg can't be started")]
-    Start(#[source] std::io::Error),
+    #[error("{0} can't be started")]
+    Start(String, #[source] std::io::Error),
     /// A file or device that is not there.
     #[error("`{0}` does not exist")]
     NoSuchSource(String),
 }
 
-/// What [`FfmpegSource::poll`] found.
+/// What [`ProgramSource::poll`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Poll {
     /// A picture.
@@ -59,9 +66,31 @@ pub enum Poll {
     End,
 }
 
+impl Options {
+    fn missing(&self, program: &str) -> ProgramError {
+        match &self.input {
+            Input::Source(_) => ProgramError::Missing {
+                source_text: self.name(),
+            },
+            Input::Command(_) => ProgramError::NoProgram(program.to_owned()),
+        }
+    }
+}
+
+/// A time without pictures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// In words, without credentials.
+    pub reason: String,
+    /// When the last picture was lost.
+    pub since_unix_ms: i64,
+    /// When it is tried again.
+    pub next_try_unix_ms: i64,
+}
+
 /// A supervised child.
 #[derive(Debug)]
-pub struct FfmpegSource {
+pub struct ProgramSource {
     options: Options,
     child: Option<Child>,
     delivered: bool,
@@ -69,11 +98,12 @@ pub struct FfmpegSource {
     next_start: Instant,
     damaged: u64,
     restarts: u64,
+    outage: Option<Outage>,
 }
 
-impl FfmpegSource {
+impl ProgramSource {
     /// Checks that ffmpeg is there and starts it.
-    pub fn open(options: Options) -> Result<Self, FfmpegError> {
+    pub fn open(options: Options) -> Result<Self, ProgramError> {
         options.check()?;
         let child = Child::start(&options)?;
         Ok(Self {
@@ -84,6 +114,7 @@ impl FfmpegSource {
             next_start: Instant::now(),
             damaged: 0,
             restarts: 0,
+            outage: None,
         })
     }
 
@@ -96,6 +127,7 @@ impl FfmpegSource {
             Ok(Some(picture)) => {
                 self.delivered = true;
                 self.pause = MIN_PAUSE;
+                self.outage = None;
                 Poll::Picture(picture)
             }
             Ok(None) => {
@@ -131,7 +163,12 @@ impl FfmpegSource {
 
     /// The source, masked.
     pub fn name(&self) -> String {
-        mask_credentials(&self.options.source)
+        self.options.name()
+    }
+
+    /// The time without pictures that lasts, if one does.
+    pub fn outage(&self) -> Option<&Outage> {
+        self.outage.as_ref()
     }
 
     /// Process id of the child, while there is one.
@@ -159,14 +196,28 @@ impl FfmpegSource {
     fn down(&mut self, reason: &str) -> Poll {
         self.drop_child();
         self.next_start = Instant::now() + self.pause;
+        let now = unix_ms();
+        let pause = i64::try_from(self.pause.as_millis()).unwrap_or(0);
+        let reason = mask_credentials(reason);
+        let since = self.outage.as_ref().map(|outage| outage.since_unix_ms);
+        self.outage = Some(Outage {
+            reason: reason.clone(),
+            since_unix_ms: since.unwrap_or(now),
+            next_try_unix_ms: now + pause,
+        });
         self.pause = (self.pause * 2).min(MAX_PAUSE);
-        Poll::Down {
-            reason: mask_credentials(reason),
-        }
+        Poll::Down { reason }
     }
 
     fn drop_child(&mut self) {
         self.damaged = self.damaged();
         self.child = None;
     }
+}
+
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |time| {
+        i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+    })
 }
