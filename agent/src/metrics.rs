@@ -1,5 +1,7 @@
 //! The agent's Prometheus metrics. Read when somebody asks, from the states that exist anyway.
 
+mod nodes;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -10,6 +12,8 @@ use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
 };
+
+use nodes::NodeMetrics;
 
 use crate::{events::Events, ledger::Ledger, logs::Logs, supervisor::Board};
 
@@ -49,6 +53,7 @@ pub struct AgentMetrics {
     generation: Gauge<u64, AtomicU64>,
     pending: Gauge,
     dropped: Counter<u64, AtomicU64>,
+    nodes: NodeMetrics,
 }
 
 impl AgentMetrics {
@@ -71,6 +76,7 @@ impl AgentMetrics {
             generation: Gauge::default(),
             pending: Gauge::default(),
             dropped: Counter::default(),
+            nodes: NodeMetrics::default(),
         };
         new.metrics.register(|registry| {
             registry.register(
@@ -114,6 +120,7 @@ impl AgentMetrics {
                 "Log lines lost because the disk was full or slow",
                 new.dropped.clone(),
             );
+            new.nodes.register(registry);
         });
         new
     }
@@ -122,7 +129,9 @@ impl AgentMetrics {
     pub fn render(&self) -> String {
         self.phases.clear();
         self.restarts.clear();
-        for view in self.board.snapshot() {
+        let instances = self.board.snapshot();
+        self.nodes.set(&instances);
+        for view in instances {
             let phase = view.phase.as_str();
             self.phases.get_or_create(&PhaseLabel { phase }).inc();
             let instance = view.id;

@@ -17,6 +17,8 @@ pub type Stats = edgeflow_proto::v1::NodeStats;
 
 /// What a node declares passes through the agent as it is.
 pub type Parameter = edgeflow_proto::v1::Parameter;
+/// Percentiles of a second.
+pub type Latency = edgeflow_proto::v1::Latency;
 
 /// Bytes of text in a declaration.
 pub fn size(parameter: &Parameter) -> usize {
