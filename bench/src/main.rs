@@ -9,6 +9,7 @@ mod hop;
 mod inference;
 mod replicas;
 mod report;
+mod soak;
 
 use anyhow::{Result, bail};
 
@@ -23,6 +24,7 @@ Usage: cargo xtask bench NAME
   inference   the detect node against the bare runtime on the same model
   realtime    age of frames at a consumer that is ten times too slow, memory meanwhile
   replicas    frames a second through 1, 2 and 4 replicas of a slow node
+  soak        memory of every process over half an hour at 4 x 30 frames a second (`--minutes N`)
 ";
 
 fn main() -> Result<()> {
@@ -40,6 +42,7 @@ fn main() -> Result<()> {
         "inference" => inference::run(rest),
         "realtime" => flow::realtime(rest),
         "replicas" => replicas::run(rest),
+        "soak" => soak::run(rest),
         "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -39,7 +39,7 @@ Usage: cargo xtask COMMAND
   deny                                        licences, bans and sources of every dependency
   fuzz                                        build the fuzz targets
   vm [COMMANDS]                               camera tests, or commands, in a small virtual machine
-  bench NAME [ARGS]                           apply, footprint, hop or inference, in a release build
+  bench NAME [ARGS]                           a measurement in a release build; without NAME the list
 
 --check changes nothing and fails when the committed files differ from what would be generated.
 ARGS of demo go to `edgeflow local`.

@@ -28,6 +28,7 @@ pub(crate) fn run_in(steps: &mut Steps) {
     steps.check("cargo test", cargo_test);
     steps.check("camera tests", vm::test);
     steps.check("web tests", web::test);
+    steps.check("soak", soak);
 }
 
 /// Everything in the one profile that tests, end-to-end tests and lints share.
@@ -42,6 +43,12 @@ fn models_and_clip() -> Result<()> {
         eprintln!("note: tests with real models are skipped: {error:#}");
     }
     Ok(())
+}
+
+/// Two minutes of the half an hour that `cargo xtask bench soak` takes.
+fn soak() -> Result<()> {
+    let bench = repo::target_dir()?.join("debug/edgeflow-bench");
+    process::run(process::command(&bench.to_string_lossy()).args(["soak", "--minutes", "2"]))
 }
 
 fn cargo_test() -> Result<()> {
