@@ -22,6 +22,10 @@ pub(crate) enum Builtin {
     Track,
     /// Counts things in areas of the picture and those that cross lines.
     Zones,
+    /// Makes what was found unrecognisable.
+    Redact,
+    /// Burns boxes, labels and zones into the picture.
+    Draw,
     /// Joins frames of several inputs that belong to one moment.
     Fuse,
     /// Writes one line about the newest frame at an interval.
@@ -78,8 +82,8 @@ mod tests {
             .map(|(name, _)| name)
             .collect();
         let expected = [
-            "pattern", "camera", "video", "motion", "detect", "track", "zones", "fuse", "log",
-            "record", "replay",
+            "pattern", "camera", "video", "motion", "detect", "track", "zones", "redact", "draw",
+            "fuse", "log", "record", "replay",
         ];
         assert_eq!(names, expected);
     }

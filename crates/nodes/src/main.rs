@@ -5,6 +5,7 @@ mod camera;
 mod card;
 mod clip;
 mod detect;
+mod draw;
 mod fuse;
 mod list;
 mod log;
@@ -14,6 +15,7 @@ mod pattern;
 mod picture;
 mod record;
 mod recording;
+mod redact;
 mod replay;
 mod track;
 mod video;
@@ -81,6 +83,8 @@ fn run(node: list::Builtin) -> ExitCode {
         list::Builtin::Detect => edgeflow::run_node::<detect::Detect>(),
         list::Builtin::Track => edgeflow::run_node::<track::TrackNode>(),
         list::Builtin::Zones => edgeflow::run_node::<zones::Zones>(),
+        list::Builtin::Redact => edgeflow::run_node::<redact::Redact>(),
+        list::Builtin::Draw => edgeflow::run_node::<draw::Draw>(),
         list::Builtin::Fuse => edgeflow::run_fused::<fuse::Fuse>(),
         list::Builtin::Log => edgeflow::run_node::<log::Log>(),
         list::Builtin::Record => edgeflow::run_node::<record::Record>(),

@@ -1,8 +1,10 @@
-//! The picture in a frame: JPEG or raw pixels, to RGB or brightness. Shared by the nodes that look at
-//! pictures.
+//! The picture in a frame and what was found in it: JPEG or raw pixels, to RGB or brightness and back.
+//! Shared by the nodes that look at pictures or change them.
 
-use edgeflow::{Codec, Frame, NodeError};
+use edgeflow::{Codec, DETECTIONS, Frame, Meta, NodeError, TRACKS};
+use edgeflow_infer::image::{JpegReader, Picture};
 use edgeflow_infer::raw::{Layout, Raw};
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 /// Key of metadata: raw pixels have brightness from 0 to 255.
 pub(crate) const FULL_RANGE: &str = "full_range";
@@ -37,4 +39,74 @@ pub(crate) fn coded<'a>(node: &str, frame: &'a Frame) -> Result<Coded<'a>, NodeE
         full_range: frame.read_meta()?.get(FULL_RANGE)?.unwrap_or(false),
         bytes: &frame.payload,
     }))
+}
+
+/// Pixels of the frame at hand, to change and to send on as JPEG. Buffers are used again.
+#[derive(Debug, Default)]
+pub(crate) struct Pixels {
+    reader: JpegReader,
+    pub(crate) picture: Picture,
+}
+
+impl Pixels {
+    /// Reads the picture of a frame.
+    pub(crate) fn read(&mut self, node: &str, frame: &Frame) -> Result<(), NodeError> {
+        match coded(node, frame)? {
+            Coded::Jpeg(jpeg) => self.reader.read(jpeg, &mut self.picture)?,
+            Coded::Raw(raw) => raw.read(&mut self.picture)?,
+        }
+        Ok(())
+    }
+
+    /// The frame with the changed picture, as JPEG.
+    pub(crate) fn frame(&self, frame: &Frame, quality: u8) -> Result<Frame, NodeError> {
+        let Picture { width, height, rgb } = &self.picture;
+        let side = |side: usize| {
+            u16::try_from(side).map_err(|_| NodeError::new(format!("a side of {side} pixels")))
+        };
+        let (width, height) = (side(*width)?, side(*height)?);
+        let mut jpeg = Vec::with_capacity(rgb.len() / 8);
+        let mut encoder = Encoder::new(&mut jpeg, quality.clamp(1, 100));
+        encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
+        encoder.encode(rgb, width, height, ColorType::Rgb)?;
+        let mut frame = frame.with_payload(Codec::Jpeg, jpeg);
+        let header = &mut frame.header;
+        (header.width, header.height, header.stride) = (width, height, 0);
+        Ok(frame)
+    }
+}
+
+/// Something that was found in a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Thing {
+    pub(crate) label: String,
+    /// Number of the track.
+    pub(crate) track: Option<u64>,
+    pub(crate) score: f32,
+    /// Left, top, width, height in pixels.
+    pub(crate) at: [f32; 4],
+}
+
+/// The tracks of a frame, else its detections; `None`: nobody has looked for any.
+pub(crate) fn things(meta: &Meta) -> Result<Option<Vec<Thing>>, NodeError> {
+    let has = |wanted: &str| meta.keys().any(|key| key == wanted);
+    if has(TRACKS) {
+        let tracks = meta.tracks()?.into_iter().map(|track| Thing {
+            label: track.label,
+            track: Some(track.id),
+            score: track.score,
+            at: [track.x, track.y, track.w, track.h],
+        });
+        return Ok(Some(tracks.collect()));
+    }
+    if !has(DETECTIONS) {
+        return Ok(None);
+    }
+    let detections = meta.detections()?.into_iter().map(|found| Thing {
+        label: found.label,
+        track: None,
+        score: found.score,
+        at: [found.x, found.y, found.w, found.h],
+    });
+    Ok(Some(detections.collect()))
 }

@@ -11,6 +11,7 @@ mod camera;
 mod fuse;
 mod objects;
 mod params;
+mod picture;
 mod recording;
 mod video;
 
@@ -19,6 +20,7 @@ use fuse::FUSE;
 use objects::{TRACK, ZONES};
 pub use params::ParamError;
 pub(crate) use params::check;
+use picture::{DRAW, REDACT};
 use recording::{RECORD, REPLAY};
 use video::VIDEO;
 
@@ -174,19 +176,21 @@ const IN_ANY: Port = Port {
 };
 
 /// Every built-in node, in the order of the reference.
-pub const BUILTINS: [Builtin; 11] = [
-    PATTERN, CAMERA, VIDEO, MOTION, DETECT, TRACK, ZONES, FUSE, LOG, RECORD, REPLAY,
+pub const BUILTINS: [Builtin; 13] = [
+    PATTERN, CAMERA, VIDEO, MOTION, DETECT, TRACK, ZONES, REDACT, DRAW, FUSE, LOG, RECORD, REPLAY,
 ];
 
 /// Parameters that a running node takes without a restart. One that a node may refuse for another
 /// reason than its value (a camera's controls) is told so, and goes on as before.
-const LIVE: [(&str, &[&str]); 7] = [
+const LIVE: [(&str, &[&str]); 9] = [
     ("camera", &["quality", "controls"]),
     ("pattern", &["fps", "quality"]),
     ("motion", &["threshold", "min_area"]),
     ("detect", &["threshold", "iou", "labels"]),
     ("track", &["threshold", "remember_ms"]),
     ("zones", &["zones", "lines", "labels", "settle_ms"]),
+    ("redact", &["labels", "mode", "margin", "quality"]),
+    ("draw", &["boxes", "text", "zones", "quality"]),
     ("log", &["every_ms"]),
 ];
 

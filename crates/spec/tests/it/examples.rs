@@ -41,3 +41,18 @@ fn the_quickstart_manifests_are_valid_without_a_warning() {
         assert_eq!(parsed.system.views.len(), 2, "{name}");
     }
 }
+
+#[test]
+fn the_other_manifests_are_valid_without_a_warning() {
+    for name in [
+        "privacy.yaml",
+        "replicas-and-fusion.yaml",
+        "track-and-count.yaml",
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../examples")
+            .join(name);
+        let parsed = parse(name, &fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(parsed.warnings, [], "{name}");
+    }
+}
