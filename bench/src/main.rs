@@ -3,6 +3,7 @@
 
 mod apply;
 mod broker;
+mod capture;
 mod flow;
 mod footprint;
 mod hop;
@@ -18,6 +19,7 @@ Usage: cargo xtask bench NAME
 
   apply       from `apply` to running, and to the first frame at a browser's socket
   broker      links over redis-server against the raw redis crate, and with the server killed
+  capture     pictures of a camera against v4l2-ctl (`cargo xtask bench capture` has one in a machine)
   durable     every frame through a consumer that is too slow, and one that is killed
   footprint   memory of an idle agent and control plane, sizes of the programs
   hop         latency and throughput of a link between two processes
@@ -35,6 +37,7 @@ fn main() -> Result<()> {
     match name.as_str() {
         "apply" => apply::run(rest),
         "broker" => broker::run(rest),
+        "capture" => capture::run(rest),
         "durable" => flow::durable(rest),
         "flow-node" => flow::node(rest),
         "footprint" => footprint::run(rest),

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::{assets, demo, process, repo};
+use crate::{assets, demo, process, repo, vm};
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     // The programs that are measured, as the demo and a release build them; then the measuring one.
@@ -11,6 +11,12 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     demo::build_release(&["edgeflow-bench"])?;
     let assets = assets::dir()?;
     let binary = repo::target_dir()?.join("release/edgeflow-bench");
+    if let [name, rest @ ..] = args
+        && name == "capture"
+        && rest.is_empty()
+    {
+        return vm::bench_capture(binary);
+    }
     let mut command = process::command(&binary.to_string_lossy());
     if assets.is_dir() {
         command.env("EDGEFLOW_TEST_ASSETS", &assets);

@@ -202,6 +202,19 @@ pub(crate) fn test() -> Result<()> {
     }
 }
 
+/// The benchmark of cameras: both of the machine's, the second one with several planes of memory.
+pub(crate) fn bench_capture(bench: PathBuf) -> Result<()> {
+    let machine = Machine::prepare()?;
+    let job = Job {
+        programs: vec![machine.tool(), bench],
+        script: "edgeflow-bench capture /dev/video1 && edgeflow-bench capture /dev/video0"
+            .to_owned(),
+        network: false,
+        console: false,
+    };
+    machine.run(&job).map(drop)
+}
+
 /// Tests of edgeflow-capture against the driver.
 fn cameras(machine: &Machine) -> Result<()> {
     let tests = test_program("crates/capture/src/lib.rs")?;
