@@ -1,8 +1,9 @@
 //! `hop`: one frame from process to process over a realtime link, paced, and flat out over a
 //! durable one, with payloads in shared memory, without, and between devices through two agents' ends;
-//! next to it a bare Unix socket, written here, as the reference of what the machine can do. The other
-//! processes are this program again.
+//! next to it a bare Unix socket and bare shared memory, written here, as references of what the machine
+//! can do. The other processes are this program again.
 
+mod reference;
 mod relays;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,14 +20,14 @@ use edgeflow_stream::{
     Codec, Frame, GroupConfig, InputConfig, Limits, Publisher, PublisherConfig, Subscriber,
     SubscriberConfig, clock,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::report;
 use relays::Relays;
 
 const KB: usize = 1000;
 /// Payload bytes, paced frames a second, frames a run, frames flat out.
-const CASES: [Case; 4] = [
+pub(crate) const CASES: [Case; 4] = [
     Case::new("1 kB", KB, 200, 400, 100_000),
     Case::new("50 kB", 50 * KB, 200, 400, 20_000),
     Case::new("900 kB", 900 * KB, 200, 400, 2_000),
@@ -36,8 +37,8 @@ const RUNS: usize = 5;
 const LINK: &str = "bench->peer";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Case {
-    name: &'static str,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
     bytes: usize,
     per_second: u32,
     paced: u32,
@@ -75,75 +76,104 @@ fn measure() -> Result<()> {
     let mut rows = Vec::new();
     for case in &CASES {
         let mut link = Samples::default();
-        let mut bare = Samples::default();
-        let mut rate = Vec::new();
         let mut socket = Samples::default();
-        let mut socket_rate = Vec::new();
         let mut tcp = Samples::default();
-        let mut tcp_rate = Vec::new();
-        // In turns, so that a busy moment of the machine hits both.
+        let mut bare = Samples::default();
+        let mut memory = Samples::default();
+        // In turns, so that a busy moment of the machine hits all.
         for _ in 0..RUNS {
-            let memory = || Some(SharedMemory::default());
-            link.add(&paced_link(case, memory())?);
+            let shared = || Some(SharedMemory::default());
+            link.add(&paced_link(case, shared())?);
+            memory.add(&reference::paced(case)?);
             socket.add(&paced_link(case, None)?);
             bare.add(&paced_bare(case)?);
-            rate.push(flat_out(case, memory())?);
-            socket_rate.push(flat_out(case, None)?);
+            link.rate.push(flat_out(case, shared())?);
+            memory.rate.push(reference::flat_out(case)?);
+            socket.rate.push(flat_out(case, None)?);
             tcp.add(&paced_tcp(case)?);
-            tcp_rate.push(flat_out_tcp(case)?);
+            tcp.rate.push(flat_out_tcp(case)?);
         }
-        let rates = [&rate, &socket_rate, &tcp_rate].map(Vec::as_slice);
-        rows.push(row(case, [&link, &socket, &bare, &tcp], rates));
+        let mut row = Map::new();
+        row.insert("payload".to_owned(), case.name.into());
+        row.insert("paced_per_s".to_owned(), case.per_second.into());
+        link.write("", "durable_frames_per_s", &mut row);
+        socket.write("socket_", "durable_frames_per_s", &mut row);
+        tcp.write("tcp_", "durable_frames_per_s", &mut row);
+        bare.write("bare_socket_", "frames_per_s", &mut row);
+        memory.write("reference_", "frames_per_s", &mut row);
+        link.compare(&memory, "reference", &mut row);
+        row.insert("runs".to_owned(), RUNS.into());
+        rows.push(Value::Object(row));
     }
     report::print("hop", &rows);
     Ok(())
 }
 
-fn row(case: &Case, samples: [&Samples; 4], rates: [&[f64]; 3]) -> Value {
-    let [link, socket, bare, tcp] = samples;
-    let [rate, socket_rate, tcp_rate] = rates;
-    json!({
-        "payload": case.name,
-        "paced_per_s": case.per_second,
-        "p50_us": report::median(&link.p50).round(),
-        "p99_us": report::median(&link.p99).round(),
-        "cpu_us_per_frame": report::median(&link.cpu).round(),
-        "socket_p50_us": report::median(&socket.p50).round(),
-        "socket_p99_us": report::median(&socket.p99).round(),
-        "socket_cpu_us_per_frame": report::median(&socket.cpu).round(),
-        "socket_durable_frames_per_s": report::median(socket_rate).round(),
-        "bare_socket_p50_us": report::median(&bare.p50).round(),
-        "bare_socket_p99_us": report::median(&bare.p99).round(),
-        "bare_socket_cpu_us_per_frame": report::median(&bare.cpu).round(),
-        "tcp_p50_us": report::median(&tcp.p50).round(),
-        "tcp_p99_us": report::median(&tcp.p99).round(),
-        "tcp_cpu_us_per_frame": report::median(&tcp.cpu).round(),
-        "tcp_durable_frames_per_s": report::median(tcp_rate).round(),
-        "durable_frames_per_s": report::median(rate).round(),
-        "runs": RUNS,
-    })
-}
-
 /// One figure a run.
 #[derive(Default)]
-struct Samples {
+pub(crate) struct Samples {
     p50: Vec<f64>,
     p99: Vec<f64>,
     cpu: Vec<f64>,
+    /// Frames a second flat out, where that is measured.
+    rate: Vec<f64>,
 }
 
 impl Samples {
-    fn add(&mut self, run: &Run) {
+    pub(crate) fn add(&mut self, run: &Run) {
         self.p50.push(report::percentile(&run.hops_us, 50.0));
         self.p99.push(report::percentile(&run.hops_us, 99.0));
         self.cpu.push(run.cpu_us / run.hops_us.len().max(1) as f64);
     }
+
+    /// The medians, each name with `prefix`.
+    pub(crate) fn write(&self, prefix: &str, rate: &str, row: &mut Map<String, Value>) {
+        let figures = [
+            ("p50_us", &self.p50),
+            ("p99_us", &self.p99),
+            ("cpu_us_per_frame", &self.cpu),
+            (rate, &self.rate),
+        ];
+        for (name, values) in figures.into_iter().filter(|(_, values)| !values.is_empty()) {
+            let figure = report::median(values).round();
+            row.insert(format!("{prefix}{name}"), figure.into());
+        }
+    }
+
+    /// Our medians as multiples of another's.
+    pub(crate) fn compare(&self, other: &Self, name: &str, row: &mut Map<String, Value>) {
+        let figures = [
+            ("p50", &self.p50, &other.p50),
+            ("p99", &self.p99, &other.p99),
+            ("cpu", &self.cpu, &other.cpu),
+            ("rate", &self.rate, &other.rate),
+        ];
+        for (what, ours, theirs) in figures {
+            let (ours, theirs) = (report::median(ours), report::median(theirs));
+            if theirs > 0.0 {
+                let ratio = (ours / theirs * 100.0).round() / 100.0;
+                row.insert(format!("{what}_of_{name}"), ratio.into());
+            }
+        }
+    }
 }
 
-struct Run {
+pub(crate) struct Run {
     hops_us: Vec<f64>,
     /// Of both processes together.
     cpu_us: f64,
+}
+
+impl Run {
+    /// From the line of JSON of a receiving process.
+    pub(crate) fn parse(line: &str) -> Result<Self> {
+        let result: Value = serde_json::from_str(line)?;
+        let hops = result["hops_us"].as_array().context("no figures")?;
+        Ok(Self {
+            hops_us: hops.iter().filter_map(Value::as_f64).collect(),
+            cpu_us: result["cpu_us"].as_f64().unwrap_or_default(),
+        })
+    }
 }
 
 /// The receiving process. It prints `ready`, then one line of JSON when it has everything.
@@ -171,17 +201,13 @@ impl Peer {
     }
 
     fn finish(mut self) -> Result<Run> {
-        let result: Value = serde_json::from_str(&self.line()?)?;
+        let run = Run::parse(&self.line()?)?;
         self.child.wait()?;
-        let hops = result["hops_us"].as_array().context("no figures")?;
-        Ok(Run {
-            hops_us: hops.iter().filter_map(Value::as_f64).collect(),
-            cpu_us: result["cpu_us"].as_f64().unwrap_or_default(),
-        })
+        Ok(run)
     }
 }
 
-fn paced_link(case: &Case, memory: Option<SharedMemory>) -> Result<Run> {
+pub(crate) fn paced_link(case: &Case, memory: Option<SharedMemory>) -> Result<Run> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("link");
     let publisher = open(&path, &LinkQos::realtime(), memory)?;
@@ -310,10 +336,11 @@ fn peer(args: &[String]) -> Result<()> {
         bail!("usage: hop peer ROLE SOCKET FRAMES");
     };
     let frames = frames.parse()?;
-    let (hops_us, cpu) = if role == "bare" {
-        bare_peer(Path::new(path), frames)?
-    } else {
-        link_peer(Path::new(path), role, frames)?
+    let path = Path::new(path);
+    let (hops_us, cpu) = match role.as_str() {
+        "bare" => bare_peer(path, frames)?,
+        "reference" => reference::peer(path, frames)?,
+        _ => link_peer(path, role, frames)?,
     };
     println!("{}", json!({"hops_us": hops_us, "cpu_us": cpu}));
     Ok(())
@@ -379,7 +406,7 @@ fn bare_peer(path: &Path, frames: usize) -> Result<(Vec<f64>, f64)> {
 }
 
 /// CPU time of this process so far.
-fn cpu_us() -> f64 {
+pub(crate) fn cpu_us() -> f64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     now.tv_sec as f64 * 1e6 + now.tv_nsec as f64 / 1e3
 }
