@@ -4,6 +4,7 @@
 mod apply;
 mod broker;
 mod capture;
+mod curves;
 mod flow;
 mod footprint;
 mod hop;
@@ -20,6 +21,7 @@ Usage: cargo xtask bench NAME
   apply       from `apply` to running, and to the first frame at a browser's socket
   broker      links over redis-server against the raw redis crate, and with the server killed
   capture     pictures of a camera against v4l2-ctl (`cargo xtask bench capture` has one in a machine)
+  curves      cost and age of a frame by links, size and consumers; `--svg PATH` draws them
   durable     every frame through a consumer that is too slow, and one that is killed
   footprint   memory of an idle agent and control plane, sizes of the programs
   hop         latency and throughput of a link between two processes
@@ -38,6 +40,7 @@ fn main() -> Result<()> {
         "apply" => apply::run(rest),
         "broker" => broker::run(rest),
         "capture" => capture::run(rest),
+        "curves" => curves::run(rest),
         "durable" => flow::durable(rest),
         "flow-node" => flow::node(rest),
         "footprint" => footprint::run(rest),
