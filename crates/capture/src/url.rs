@@ -39,9 +39,8 @@ pub fn mask_credentials(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
-        let end = after
-            .find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '<' | '>'))
-            .unwrap_or(after.len());
+        // Quotes don't end it: they may be part of a password.
+        let end = after.find(char::is_whitespace).unwrap_or(after.len());
         let (url, tail) = after.split_at(end);
         mask_url(url, &mut out);
         rest = tail;
@@ -130,6 +129,7 @@ mod tests {
                 "open 'rtsp://u:p@h/1': refused, then http://a:b@c",
                 "open 'rtsp://***@h/1': refused, then http://***@c",
             ),
+            ("'rtsp://u:it's@h/1': gone", "'rtsp://***@h/1': gone"),
             ("no url, a@b.c", "no url, a@b.c"),
         ];
         for (text, masked) in cases {
