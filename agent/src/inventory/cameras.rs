@@ -20,6 +20,8 @@ pub use edgeflow_capture::camera::Listed as Camera;
 
 /// Cameras that are gone and still told of.
 const MAX_GONE: usize = 8;
+/// Cameras that the control plane takes from a device; with more it would refuse the session.
+const MAX_LISTED: usize = 64;
 /// A plug changes several files.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long the watching thread may outlive its agent.
@@ -87,7 +89,9 @@ fn merge(known: &[Camera], there: Vec<Camera>) -> Vec<Camera> {
             ..camera.clone()
         });
     let gone: Vec<Camera> = gone.collect();
-    [there, gone].concat()
+    let mut now = [there, gone].concat();
+    now.truncate(MAX_LISTED);
+    now
 }
 
 /// The same thing, whatever its number is now.
@@ -145,6 +149,8 @@ mod tests {
             (now[1].name.as_str(), now[1].problem.as_str()),
             ("Front", UNPLUGGED)
         );
+        let many = vec![back.clone(); MAX_LISTED];
+        assert_eq!(merge(&now, many).len(), MAX_LISTED);
         // It comes back under another number.
         let again = camera("Front", "/dev/video4", "1-1");
         assert_eq!(
