@@ -22,6 +22,7 @@ use crate::{
     metrics::{AgentMetrics, SessionMetrics},
     reconcile::{self, Applied},
     session,
+    spans::Spans,
     supervisor::{Board, Shared, Supervisor, take_over},
 };
 
@@ -89,6 +90,7 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
     // Before the first session: a device that seems to have none may lose its systems.
     let (cameras, cameras_watch) = watch::channel(inventory::cameras());
     let device = watch::Sender::new(identity.name().to_owned());
+    let spans = Arc::new(Spans::default());
     let (own_broker, broker_state) = OwnBroker::new(paths.broker_socket());
     let shared = Arc::new(Shared {
         paths: paths.clone(),
@@ -98,6 +100,7 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
         board: Arc::clone(&board),
         broker: own_broker,
         logs: logs.clone(),
+        spans: Arc::clone(&spans),
         events: Arc::clone(&events),
         conditions: Arc::clone(&conditions),
         wake: Arc::clone(&wake),
@@ -121,6 +124,7 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
         board,
         events,
         logs,
+        spans,
         conditions,
         cameras: cameras_watch,
         load: load_watch,

@@ -20,5 +20,6 @@ pub mod metrics;
 pub mod paths;
 pub mod reconcile;
 pub mod session;
+pub mod spans;
 pub mod supervisor;
 pub mod views;

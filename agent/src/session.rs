@@ -30,6 +30,7 @@ use crate::{
     metrics::SessionMetrics,
     paths::Paths,
     reconcile::Applied,
+    spans::Spans,
     supervisor::Board,
 };
 
@@ -59,6 +60,8 @@ pub struct Context {
     pub events: Arc<Events>,
     /// Captured output.
     pub logs: Logs,
+    /// Spans of sampled frames.
+    pub spans: Arc<Spans>,
     /// Conditions to report.
     pub conditions: Arc<Conditions>,
     /// What the command line says about links from other devices.
@@ -79,6 +82,7 @@ pub async fn run(context: Arc<Context>) {
         let begin = Instant::now();
         let ended = connection::run(&context).await;
         context.metrics.connected.set(0);
+        context.spans.want(false);
         if ended.established {
             told = false;
             backoff.lasted(begin.elapsed());

@@ -31,7 +31,7 @@ use tokio::{
 
 use crate::{
     broker::OwnBroker, conditions::Conditions, events::Events, logs::Logs, paths::Paths,
-    reconcile::Observed,
+    reconcile::Observed, spans::Spans,
 };
 
 pub use board::{Board, InstanceView, Phase};
@@ -55,6 +55,8 @@ pub struct Shared {
     pub broker: OwnBroker,
     /// Captured output.
     pub logs: Logs,
+    /// Spans of sampled frames on their way to the control plane.
+    pub spans: Arc<Spans>,
     /// Where exits are told.
     pub events: Arc<Events>,
     /// Where a full disk is told.

@@ -61,6 +61,15 @@ impl Case {
             flat_out,
         }
     }
+
+    /// What a program of `bench/peers` is told: bytes, frames a second, frames.
+    pub(crate) fn work(&self) -> [String; 3] {
+        [
+            self.bytes.to_string(),
+            self.per_second.to_string(),
+            self.paced.to_string(),
+        ]
+    }
 }
 
 pub(crate) fn run(args: &[String]) -> Result<()> {

@@ -9,6 +9,7 @@ mod flow;
 mod footprint;
 mod hop;
 mod inference;
+mod peers;
 mod replicas;
 mod report;
 mod soak;
@@ -26,6 +27,7 @@ Usage: cargo xtask bench NAME
   footprint   memory of an idle agent and control plane, sizes of the programs
   hop         latency and throughput of a link between two processes
   inference   the detect node against the bare runtime on the same model
+  peers       the paced part of hop beside iceoryx2, zenoh and dora
   realtime    age of frames at a consumer that is ten times too slow, memory meanwhile
   replicas    frames a second through 1, 2 and 4 replicas of a slow node
   soak        memory of every process over half an hour at 4 x 30 frames a second (`--minutes N`)
@@ -46,6 +48,7 @@ fn main() -> Result<()> {
         "footprint" => footprint::run(rest),
         "hop" => hop::run(rest),
         "inference" => inference::run(rest),
+        "peers" => peers::run(rest),
         "realtime" => flow::realtime(rest),
         "replicas" => replicas::run(rest),
         "soak" => soak::run(rest),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use edgeflow_runtime::tasks::Tasks;
 
-use crate::{logs::Logs, metrics::ControlPlaneMetrics, service::Service, views::Views};
+use crate::{
+    logs::Logs, metrics::ControlPlaneMetrics, service::Service, traces::Traces, views::Views,
+};
 
 /// The running control plane.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub struct App {
     pub views: Arc<Views>,
     /// Log readers.
     pub logs: Arc<Logs>,
+    /// Spans of frames on their way to a collector.
+    pub traces: Arc<Traces>,
     /// Counters.
     pub metrics: ControlPlaneMetrics,
     /// Background work.

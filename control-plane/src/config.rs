@@ -7,6 +7,8 @@ use std::{
 
 use clap::Parser;
 
+use crate::traces::Otlp;
+
 /// EdgeFlow's control plane: desired state of a fleet, sessions of its agents, dashboard.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "edgeflow-control-plane", version)]
@@ -31,6 +33,9 @@ pub struct Config {
     /// Host name or address that agents dial; repeatable, the first one goes into join commands
     #[arg(long, env = "EDGEFLOW_CONTROL_PLANE_ADVERTISE", value_delimiter = ',', value_parser = parse_host)]
     pub advertise: Vec<String>,
+    /// Where spans of sampled frames go.
+    #[command(flatten)]
+    pub otlp: Otlp,
     /// Stop when standard input ends
     #[arg(long)]
     pub exit_with_stdin: bool,

@@ -16,4 +16,5 @@ pub mod pki;
 pub mod server;
 pub mod service;
 pub mod store;
+pub mod traces;
 pub mod views;

@@ -41,7 +41,9 @@ async fn run(config: Config) -> ExitCode {
         Err(error) => {
             eprintln!("error: {}", chain(&error));
             return match error {
-                StartError::Config(_) | StartError::Bind { .. } => ExitCode::from(EXIT_CONFIG),
+                StartError::Config(_) | StartError::Collector(_) | StartError::Bind { .. } => {
+                    ExitCode::from(EXIT_CONFIG)
+                }
                 _ => ExitCode::FAILURE,
             };
         }

@@ -4,7 +4,7 @@ use edgeflow_proto::v1::{ApplyOutcome, DeviceHealth};
 use edgeflow_runtime::metrics::Metrics;
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 
-use crate::{service::Service, views::Views};
+use crate::{service::Service, traces, views::Views};
 
 type Labels = [(&'static str, &'static str); 1];
 
@@ -24,7 +24,7 @@ pub struct ControlPlaneMetrics {
 
 impl ControlPlaneMetrics {
     /// Registers everything.
-    pub fn new() -> Self {
+    pub fn new(spans: &traces::Counts) -> Self {
         let metrics = Self {
             registry: Metrics::new(),
             systems: Gauge::default(),
@@ -37,6 +37,7 @@ impl ControlPlaneMetrics {
             logins_refused: Counter::default(),
         };
         metrics.registry.register(|registry| {
+            spans.register(registry);
             let m = &metrics;
             registry.register("systems", "Systems", m.systems.clone());
             registry.register("devices", "Enrolled devices by health", m.devices.clone());
@@ -104,12 +105,6 @@ impl ControlPlaneMetrics {
                 .set(signed(count));
         }
         self.registry.render()
-    }
-}
-
-impl Default for ControlPlaneMetrics {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

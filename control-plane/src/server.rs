@@ -23,6 +23,7 @@ use crate::{
     },
     service::{Service, ServiceError},
     store::{Store, StoreError},
+    traces::{CollectorError, Traces},
     views::Views,
 };
 
@@ -51,6 +52,9 @@ pub enum StartError {
         /// In words.
         reason: String,
     },
+    /// The collector of traces.
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
     /// Keys and certificates.
     #[error(transparent)]
     Pki(#[from] PkiError),
@@ -76,6 +80,7 @@ impl Server {
     /// Starts everything and returns once both ports answer.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
+        let collector = config.otlp.collector()?;
         ensure_dir(&config.data_dir)?;
         // The ports first: a second control plane must not touch the files of the first.
         let (tls_listener, listen) = bind(config.listen, "--listen").await?;
@@ -96,11 +101,16 @@ impl Server {
         let fleet = Arc::new(Fleet::new(changes.clone()));
         let service = Arc::new(Service::load(store, Arc::clone(&authority), fleet, changes).await?);
         let tasks = Tasks::new(CancellationToken::new());
+        let (spans, exporter) = Traces::new(collector);
+        if let Some(exporter) = exporter {
+            tasks.spawn("traces", exporter.run());
+        }
         let app = Arc::new(App {
             views: Arc::new(Views::new(Arc::clone(&service), tasks.clone())),
             logs: Arc::new(Logs::new(Arc::clone(&service))),
             service,
-            metrics: ControlPlaneMetrics::new(),
+            metrics: ControlPlaneMetrics::new(spans.counts()),
+            traces: Arc::new(spans),
             tasks: tasks.clone(),
             admin_hash: hash_secret(&admin_token),
             agent_address: config.agent_address(listen),

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::{assets, demo, process, repo, vm};
+use crate::{assets, demo, peers, process, repo, vm};
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     // The programs that are measured, as the demo and a release build them; then the measuring one.
@@ -21,5 +21,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if assets.is_dir() {
         command.env("EDGEFLOW_TEST_ASSETS", &assets);
     }
-    process::run(command.args(args))
+    command.args(args);
+    if args == ["peers"] {
+        peers::prepare(&mut command)?;
+    }
+    process::run(&mut command)
 }

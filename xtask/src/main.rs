@@ -9,6 +9,7 @@ mod compare;
 mod demo;
 mod deny;
 mod fuzz;
+mod peers;
 mod process;
 mod repo;
 mod schema;

@@ -30,6 +30,8 @@ use crate::{
 const OUTBOUND: usize = 64;
 /// Events in one go; the rest follows on acknowledgement.
 const EVENTS_IN_FLIGHT: usize = 32;
+/// Spans that go with each status.
+const SPANS_IN_A_REPORT: usize = 512;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Changes of a moment share a report.
 const STATUS_DELAY: Duration = Duration::from_millis(10);
@@ -102,6 +104,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Ended {
         "session established"
     );
     context.metrics.connected.set(1);
+    context.spans.want(welcome.spans);
     context.metrics.sessions.inc();
     if !welcome.device_name.is_empty() {
         context.device.send_replace(welcome.device_name.clone());
@@ -239,7 +242,7 @@ impl Connection {
                 () = context.events.added() => self.send_events(),
                 () = tokio::time::sleep_until(status_at) => {
                     status_at = Instant::now() + self.status_period();
-                    self.send_status()
+                    self.send_status().and_then(|()| self.send_spans())
                 }
                 _ = retry.tick(), if self.unstored.is_some() => self.store_again().await,
                 _ = heartbeat.tick() => {
@@ -280,6 +283,19 @@ impl Connection {
         }
         let status = convert::status(&self.context, changed);
         send(&self.outbound, agent_message::Message::Status(status))
+    }
+
+    /// What does not go now waits; what is over the queue's limit is lost and counted.
+    fn send_spans(&mut self) -> Result<(), Ended> {
+        if self.outbound.capacity() < OUTBOUND / 2 {
+            return Ok(());
+        }
+        let (spans, lost) = self.context.spans.take(SPANS_IN_A_REPORT);
+        if spans.is_empty() && lost == 0 {
+            return Ok(());
+        }
+        let report = convert::spans(spans, lost);
+        send(&self.outbound, agent_message::Message::Spans(report))
     }
 
     fn send_events(&mut self) -> Result<(), Ended> {

@@ -9,6 +9,7 @@ use crate::{
     events::Numbered,
     inventory::{Camera, Facts, Load},
     logs::Line,
+    spans::Waiting,
     supervisor::{Exit, InstanceView, Phase},
 };
 
@@ -35,6 +36,24 @@ pub(super) fn facts(facts: Facts) -> v1::DeviceFacts {
         link_addresses: facts.link_addresses,
         redis: facts.redis,
     }
+}
+
+/// Spans of one instance that follow each other share its name.
+pub(super) fn spans(spans: Vec<Waiting>, lost: u64) -> v1::SpanReport {
+    let mut instances: Vec<v1::InstanceSpans> = Vec::new();
+    for (origin, span) in spans {
+        match instances.last_mut() {
+            Some(last) if last.instance == origin.instance => last.spans.push(span),
+            _ => instances.push(v1::InstanceSpans {
+                instance: origin.instance.clone(),
+                system: origin.system.clone(),
+                node: origin.node.clone(),
+                replica: origin.replica,
+                spans: vec![span],
+            }),
+        }
+    }
+    v1::SpanReport { instances, lost }
 }
 
 pub(super) fn load(load: &Load) -> v1::DeviceLoad {

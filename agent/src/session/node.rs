@@ -1,4 +1,4 @@
-//! The agent's side of a node's own socket: its state and statistics, and the request to stop. A
+//! The agent's side of a node's own socket: its state, statistics and spans, and the request to stop. A
 //! node may be slow, hang or never listen; nothing here waits without a limit of its caller.
 
 use std::{
@@ -8,8 +8,9 @@ use std::{
 
 use edgeflow_proto::v1::{
     DeadLettersAnswer, DeadLettersAsk, NodeState, SetNodeParamsRequest, StopNodeRequest,
-    WatchNodeRequest, node_service_client::NodeServiceClient,
+    WatchNodeRequest, WatchSpansRequest, node_service_client::NodeServiceClient,
 };
+use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
 /// Statistics pass through the agent as they are.
@@ -17,6 +18,8 @@ pub type Stats = edgeflow_proto::v1::NodeStats;
 
 /// What a node declares passes through the agent as it is.
 pub type Parameter = edgeflow_proto::v1::Parameter;
+/// The stay of a sampled frame at a node.
+pub type Span = edgeflow_proto::v1::Span;
 /// Percentiles of a second.
 pub type Latency = edgeflow_proto::v1::Latency;
 
@@ -34,6 +37,11 @@ pub fn size(parameter: &Parameter) -> usize {
 
 /// Characters of a refusal that are kept.
 const MAX_REFUSAL_CHARS: usize = 500;
+/// Characters of a span's texts that are kept, and texts of a list.
+const MAX_SPAN_CHARS: usize = 200;
+const MAX_SPAN_TEXTS: usize = 16;
+/// Pause before a node that refuses its spans, or has none to give, is asked again.
+const SPANS_RETRY: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_REPORT_BYTES: usize = 256 * 1024;
 
@@ -108,6 +116,56 @@ async fn watch_once(
         });
     }
     Ok(())
+}
+
+/// Follows a node's spans while they are wanted, until it is dropped.
+pub async fn watch_spans(
+    socket: PathBuf,
+    mut wanted: watch::Receiver<bool>,
+    mut on_spans: impl FnMut(Vec<Span>, u64) + Send,
+) {
+    while changed_to(&mut wanted, true).await {
+        let mut unwanted = wanted.clone();
+        let watch = async {
+            // An error means that the node does not listen yet, no more, or is older than this.
+            let _ = watch_spans_once(&socket, &mut on_spans).await;
+            tokio::time::sleep(SPANS_RETRY).await;
+        };
+        tokio::select! {
+            () = watch => {}
+            _ = changed_to(&mut unwanted, false) => {}
+        }
+    }
+}
+
+/// False: it never will.
+async fn changed_to(watch: &mut watch::Receiver<bool>, value: bool) -> bool {
+    watch.wait_for(|now| *now == value).await.is_ok()
+}
+
+async fn watch_spans_once(
+    socket: &Path,
+    on_spans: &mut (impl FnMut(Vec<Span>, u64) + Send),
+) -> Result<(), tonic::Status> {
+    let mut client =
+        NodeServiceClient::new(connect(socket).await?).max_decoding_message_size(MAX_REPORT_BYTES);
+    let mut messages = client.watch_spans(WatchSpansRequest {}).await?.into_inner();
+    while let Some(message) = messages.message().await? {
+        let spans = message.spans.into_iter().map(bounded).collect();
+        on_spans(spans, message.lost);
+    }
+    Ok(())
+}
+
+/// A span's texts cut to what is kept.
+fn bounded(mut span: Span) -> Span {
+    let cut = |text: &mut String| *text = text.chars().take(MAX_SPAN_CHARS).collect();
+    span.trace_id.truncate(16);
+    span.fused_with.truncate(MAX_SPAN_TEXTS);
+    span.fused_with.iter_mut().for_each(cut);
+    cut(&mut span.error);
+    cut(&mut span.codec);
+    span
 }
 
 /// Asks a node to end within `grace`. `false`: it did not take the request.

@@ -30,6 +30,7 @@ use crate::{
     inventory,
     logs::{Source, Tail, capture},
     session::node::{self, NodePhase, NodeUpdate, Parameter},
+    spans::Origin,
 };
 
 /// A node that has not announced itself by then gets a plainer reason; it is not killed.
@@ -180,9 +181,11 @@ impl Life {
         let captures = self.capture(&mut child, &tail);
         let oom = OomWatch::new(pid);
         let watcher = tokio::spawn(node::watch(socket.clone(), self.on_update()));
+        let spans = tokio::spawn(self.follow_spans(&socket));
         let keeper = tokio::spawn(self.keeper(&socket, has).run());
         let (status, stopped) = self.wait(&mut child, pid, &socket).await;
         watcher.abort();
+        spans.abort();
         keeper.abort();
         // Children of the node that outlived it.
         process::signal_group(pid, Signal::KILL);
@@ -212,6 +215,15 @@ impl Life {
             return Ok(None);
         }
         self.shared.broker.ready().await.map(Some)
+    }
+
+    fn follow_spans(&self, socket: &std::path::Path) -> impl Future<Output = ()> + Send + 'static {
+        let spans = Arc::clone(&self.shared.spans);
+        let origin = Arc::new(Origin::new(&self.instance));
+        let wanted = spans.wanted();
+        node::watch_spans(socket.to_owned(), wanted, move |some, lost| {
+            spans.add(&origin, some, lost);
+        })
     }
 
     fn keeper(&self, socket: &std::path::Path, has: String) -> Keeper {

@@ -40,6 +40,8 @@ struct Heard {
     logs: Vec<v1::LogLine>,
     frames: Vec<PushFrame>,
     dead_letters: Vec<v1::DeadLettersReport>,
+    wants_spans: bool,
+    spans: Vec<v1::SpanReport>,
     enrolments: usize,
     renewals: usize,
     old_certificates: bool,
@@ -170,6 +172,15 @@ impl Fleet {
 
     pub(crate) fn dead_letters(&self) -> Vec<v1::DeadLettersReport> {
         self.heard.lock().unwrap().dead_letters.clone()
+    }
+
+    /// From the next session on.
+    pub(crate) fn want_spans(&self, wanted: bool) {
+        self.heard().wants_spans = wanted;
+    }
+
+    pub(crate) fn take_spans(&self) -> Vec<v1::SpanReport> {
+        std::mem::take(&mut self.heard().spans)
     }
 
     pub(crate) async fn hello(&self, number: usize) -> Hello {
@@ -356,6 +367,7 @@ async fn session(
                 Some(control_message::Message::Welcome(Welcome {
                     connection_epoch: heard.hellos.len() as u64,
                     heartbeat_interval_ms: 1000,
+                    spans: heard.wants_spans,
                     ..Welcome::default()
                 }))
             }
@@ -376,6 +388,10 @@ async fn session(
             }
             agent_message::Message::DeadLetters(report) => {
                 heard.lock().unwrap().dead_letters.push(report);
+                None
+            }
+            agent_message::Message::Spans(report) => {
+                heard.lock().unwrap().spans.push(report);
                 None
             }
             agent_message::Message::Heartbeat(beat) => {

@@ -245,3 +245,37 @@ async fn assignments_that_break_the_rules_are_refused_and_change_nothing() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn spans_go_to_a_control_plane_that_wants_them_and_to_no_other() {
+    let mut fleet = Fleet::start().await;
+    let dirs = AgentDirs::new();
+    let _agent = dirs.start(&fleet.address(), &fleet.token());
+    let node = well_behaved("camera");
+    fleet.assign_accepted(1, std::slice::from_ref(&node)).await;
+    fleet.ready(&node.id).await;
+    // Ten spans and a status later.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert!(fleet.take_spans().is_empty());
+
+    fleet.want_spans(true);
+    fleet.stop();
+    fleet.start_again().await;
+    let report = eventually("spans", || fleet.take_spans().pop()).await;
+    assert!(report.lost > 0, "what the node lost is passed on");
+    let instance = &report.instances[0];
+    assert_eq!(
+        (instance.instance.as_str(), instance.system.as_str()),
+        ("test.camera.0", "test")
+    );
+    let span = &instance.spans[0];
+    assert_eq!((span.trace_id.len(), span.error.len()), (16, 200));
+
+    fleet.want_spans(false);
+    fleet.stop();
+    fleet.start_again().await;
+    fleet.status("a report of the new session", |_| true).await;
+    fleet.take_spans();
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert!(fleet.take_spans().is_empty());
+}

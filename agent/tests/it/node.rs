@@ -5,7 +5,7 @@ use std::{io::Write, pin::Pin, time::Duration};
 
 use edgeflow_proto::v1::{
     self as v1, NodeReport, NodeState, NodeStats, Parameter, SetNodeParamsRequest,
-    SetNodeParamsResponse, StopNodeRequest, StopNodeResponse, WatchNodeRequest,
+    SetNodeParamsResponse, StopNodeRequest, StopNodeResponse, WatchNodeRequest, WatchSpansRequest,
     node_service_server,
 };
 use edgeflow_spec::{
@@ -96,6 +96,29 @@ impl node_service_server::NodeService for Service {
             })
         });
         Ok(Response::new(Box::pin(reports)))
+    }
+
+    type WatchSpansStream = Pin<Box<dyn Stream<Item = Result<v1::NodeSpans, Status>> + Send>>;
+
+    /// One with texts that are too long.
+    async fn watch_spans(
+        &self,
+        _: Request<WatchSpansRequest>,
+    ) -> Result<Response<Self::WatchSpansStream>, Status> {
+        let ticks = IntervalStream::new(tokio::time::interval(Duration::from_millis(100)));
+        let messages = ticks.map(|_| {
+            let span = v1::Span {
+                trace_id: vec![7; 16],
+                span_id: 1,
+                error: "x".repeat(10_000),
+                ..v1::Span::default()
+            };
+            Ok(v1::NodeSpans {
+                spans: vec![span],
+                lost: 1,
+            })
+        });
+        Ok(Response::new(Box::pin(messages)))
     }
 
     async fn dead_letters(

@@ -82,11 +82,18 @@ impl AgentService for Agents {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let device = device(&self.app, &request)?;
         let service = Arc::clone(&self.app.service);
+        let traces = Arc::clone(&self.app.traces);
         let stop = self.app.tasks.token().clone();
         let (sender, receiver) = mpsc::channel(SESSION_QUEUE);
         let (ended, result) = tokio::sync::oneshot::channel();
         self.app.tasks.spawn_graceful("session", async move {
-            let run = run_session(service, &device.row.id, request.into_inner(), sender);
+            let run = run_session(
+                service,
+                traces,
+                &device.row.id,
+                request.into_inner(),
+                sender,
+            );
             let outcome = tokio::select! {
                 outcome = run => outcome,
                 // The store closes next: a stop is not an event of the device.

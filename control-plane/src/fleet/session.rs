@@ -18,6 +18,7 @@ use super::{Opened, Refusal};
 use crate::{
     clock::now_ms,
     service::{Service, ServiceError, SessionStart},
+    traces::Traces,
 };
 
 /// How often an agent of a small fleet says that it is there.
@@ -72,6 +73,7 @@ pub enum SessionError {
 #[derive(Debug)]
 pub struct Session {
     service: Arc<Service>,
+    traces: Arc<Traces>,
     device: SessionStart,
     opened: Opened,
     out: mpsc::Sender<v1::ControlMessage>,
@@ -85,6 +87,7 @@ pub struct Session {
 /// Runs a session until it ends. The error is for the agent; a stream that just ended is none.
 pub async fn run<S, E>(
     service: Arc<Service>,
+    traces: Arc<Traces>,
     device_id: &str,
     mut inbound: S,
     out: mpsc::Sender<v1::ControlMessage>,
@@ -110,6 +113,7 @@ where
         stored_sequence: device.event_sequence,
         durable: (hello.applied_generation, hello.applied_hash),
         service: Arc::clone(&service),
+        traces,
         device,
         opened,
         out,
@@ -157,6 +161,7 @@ impl Session {
             server_unix_ms: now_ms(),
             protocol,
             device_name: self.device.name.clone(),
+            spans: self.traces.are_wanted(),
         }))
         .await?;
         self.opened.desired.mark_changed();
@@ -234,6 +239,10 @@ impl Session {
             }
             Some(Up::DeadLetters(report)) => {
                 service.dead_letters().answered(&id, report);
+                Ok(())
+            }
+            Some(Up::Spans(report)) => {
+                self.traces.add(&self.device.name, report);
                 Ok(())
             }
             Some(Up::Ack(ack)) => self.acknowledged(ack).await,

@@ -32,6 +32,7 @@ mod node;
 mod outputs;
 mod params;
 mod runner;
+mod spans;
 mod stop;
 pub mod testing;
 mod tracer;

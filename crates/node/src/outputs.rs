@@ -24,6 +24,12 @@ pub(crate) trait Sink: Send {
         Vec::new()
     }
 
+    /// The trace of the last frame sent on the port with this index, if it began there.
+    fn trace_id(&self, port: usize) -> [u8; 16] {
+        let _ = port;
+        [0; 16]
+    }
+
     /// Waits up to `drain` until everything has arrived, then ends.
     fn close(&mut self, drain: Duration) {
         let _ = drain;
@@ -88,6 +94,8 @@ impl Outputs {
     fn send_at(&mut self, index: usize, mut frame: Frame) -> Result<(), NodeError> {
         self.tracer.sending(index, &mut frame);
         self.sink.send(index, frame)?;
+        let sink = &self.sink;
+        self.tracer.sent(|| sink.trace_id(index));
         self.sent += 1;
         Ok(())
     }

@@ -165,7 +165,7 @@ impl Session {
             condition.clone(),
             stop.clone(),
         )
-        .with_tracer(Tracer::new(&config));
+        .with_tracer(Tracer::new(&config, status.spans()));
         Ok(Self {
             config,
             stop,
@@ -247,6 +247,7 @@ impl Session {
             } else {
                 node.process(input, &mut self.outputs)
             };
+            self.outputs.tracer.end(result.as_ref().err());
             self.status.count_frame(start.elapsed());
             if self.after_loop(result, &origin, received.input)? {
                 self.finish_frame(received.input);

@@ -1,13 +1,19 @@
-//! The hops of sampled frames: decides at a source which frames are sampled, and adds this node's hop
-//! to what is sent on. A frame that is not sampled costs a comparison. Never fails a frame: what does
-//! not fit is left out.
+//! The hops of sampled frames: decides at a source which frames are sampled, adds this node's hop
+//! to what is sent on, and tells of the stay as a span. A frame that is not sampled costs a
+//! comparison. Never fails a frame: what does not fit is left out.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
+use edgeflow_proto::v1::Span;
 use edgeflow_spec::instance_config::InstanceConfig;
 use edgeflow_stream::frame::{DEFAULT_MAX_META, FLAG_SAMPLED};
 use edgeflow_stream::meta::{Hop, MAX_HOPS_BYTES, short_boot};
 use edgeflow_stream::{ClockOffset, Frame, clock};
+
+use crate::NodeError;
+use crate::spans::Spans;
 
 /// No source goes longer without a sampled frame, so that a slow one shows something too.
 const LONGEST_GAP_NS: u64 = 10_000_000_000;
@@ -31,6 +37,8 @@ struct Current {
     trace_id: [u8; 16],
     before: Vec<Hop>,
     own: Hop,
+    payload_bytes: usize,
+    codec: &'static str,
 }
 
 /// Follows the frames of one node.
@@ -45,10 +53,16 @@ pub(crate) struct Tracer {
     ports: Vec<(u32, u64)>,
     current: Option<Current>,
     began: Option<Instant>,
+    /// The span of a frame that begins here and has no trace before it is sent.
+    begun: Option<Span>,
+    spans: Spans,
+    /// What span ids are made with.
+    key: RandomState,
+    made: u64,
 }
 
 impl Tracer {
-    pub(crate) fn new(config: &InstanceConfig) -> Self {
+    pub(crate) fn new(config: &InstanceConfig, spans: Spans) -> Self {
         let me = Hop {
             node: config.instance.node.clone(),
             replica: config.instance.replica,
@@ -60,6 +74,7 @@ impl Tracer {
             every: config.instance.trace_every,
             me,
             source: config.input_sockets.is_empty(),
+            spans,
             ..Self::default()
         }
     }
@@ -82,12 +97,14 @@ impl Tracer {
             clock_error_us: arrived
                 .clock
                 .map(|clock| u32::try_from(clock.error_ns.div_ceil(1000)).unwrap_or(u32::MAX)),
-            ..self.stamped()
+            ..self.stay()
         };
         self.current = Some(Current {
             trace_id: frame.header.trace_id,
             before: hops.unwrap_or_default(),
             own,
+            payload_bytes: frame.payload.len(),
+            codec: frame.header.codec.name(),
         });
     }
 
@@ -128,13 +145,47 @@ impl Tracer {
         self.begin_trace(frame, out_ns);
     }
 
+    /// The frame that [`Self::sending`] has seen is sent; `trace_id` is the one that it got then.
+    pub(crate) fn sent(&mut self, trace_id: impl FnOnce() -> [u8; 16]) {
+        if let Some(mut span) = self.begun.take() {
+            if span.trace_id == NO_TRACE {
+                span.trace_id = trace_id().to_vec();
+            }
+            self.spans.send(span);
+        }
+    }
+
+    /// The loop is done with what it began.
+    pub(crate) fn end(&mut self, error: Option<&NodeError>) {
+        let Some(current) = self.current.take() else {
+            return;
+        };
+        if !self.spans.are_wanted() {
+            return;
+        }
+        let Current {
+            trace_id,
+            before,
+            mut own,
+            payload_bytes,
+            codec,
+        } = current;
+        own.out_ns = clock::monotonic_ns();
+        self.spans.send(Span {
+            error: error.map(NodeError::chain).unwrap_or_default(),
+            payload_bytes: payload_bytes as u64,
+            codec: codec.to_owned(),
+            ..span(trace_id, before.last(), &own)
+        });
+    }
+
     /// A frame that was made here, or one that the loop kept from an earlier round.
-    fn begin_trace(&self, frame: &mut Frame, out_ns: u64) {
+    fn begin_trace(&mut self, frame: &mut Frame, out_ns: u64) {
         let took = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         let own = Hop {
             start_ns: out_ns.saturating_sub(u64::try_from(took.as_nanos()).unwrap_or(0)),
             out_ns,
-            ..self.stamped()
+            ..self.stay()
         };
         let mut before = Vec::new();
         if let Ok(mut meta) = frame.read_meta() {
@@ -145,6 +196,13 @@ impl Tracer {
             } else {
                 before = meta.hops();
             }
+        }
+        if self.spans.are_wanted() {
+            self.begun = Some(Span {
+                payload_bytes: frame.payload.len() as u64,
+                codec: frame.header.codec.name().to_owned(),
+                ..span(frame.header.trace_id, before.last(), &own)
+            });
         }
         attach(frame, &before, &own);
     }
@@ -168,14 +226,44 @@ impl Tracer {
         true
     }
 
-    /// This node, with its clock against UTC as of now.
-    fn stamped(&self) -> Hop {
+    /// A new stay at this node, with its clock against UTC as of now.
+    fn stay(&mut self) -> Hop {
         let mono = i64::try_from(clock::monotonic_ns()).unwrap_or(i64::MAX);
+        self.made += 1;
         Hop {
+            // Zero would be no span.
+            span: format!("{:016x}", self.key.hash_one(self.made).max(1)),
             unix_zero_ns: clock::unix_ns().saturating_sub(mono),
             ..self.me.clone()
         }
     }
+}
+
+/// The span of a stay that has ended.
+fn span(trace_id: [u8; 16], before: Option<&Hop>, own: &Hop) -> Span {
+    let utc = |ns: u64| u64::try_from(i128::from(own.unix_zero_ns) + i128::from(ns)).unwrap_or(0);
+    let began_ns = if own.in_ns == 0 {
+        own.start_ns
+    } else {
+        own.in_ns
+    };
+    Span {
+        trace_id: trace_id.to_vec(),
+        span_id: id_of(own),
+        parent_span_id: before.map_or(0, id_of),
+        start_unix_ns: utc(began_ns),
+        loop_unix_ns: utc(own.start_ns),
+        end_unix_ns: utc(own.out_ns),
+        fused_with: own.fused_with.clone(),
+        clock_offset_ns: own.clock_offset_ns,
+        clock_error_us: own.clock_error_us.unwrap_or_default(),
+        ..Span::default()
+    }
+}
+
+/// 0 for a stay that has none, as of an older node.
+fn id_of(hop: &Hop) -> u64 {
+    u64::from_str_radix(&hop.span, 16).unwrap_or_default()
 }
 
 /// Writes the hops into a frame and marks it, if they fit.

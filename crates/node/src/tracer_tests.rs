@@ -175,3 +175,52 @@ fn hops_that_do_not_fit_never_fail_a_frame() {
     node.sending(0, &mut large);
     assert!(!large.is_sampled());
 }
+
+#[test]
+fn the_spans_of_a_frame_name_the_stay_before_them() {
+    let mut source = tracer("camera", true, 1);
+    let mut node = tracer("detect", false, 1);
+    let mut of_source = source.spans.subscribe();
+    let mut of_node = node.spans.subscribe();
+    let mut frame = frame();
+    source.begin(Instant::now(), None);
+    source.sending(0, &mut frame);
+    assert!(of_source.try_recv().is_err(), "it has no trace yet");
+    frame.header.trace_id = [9; 16];
+    source.sent(|| [9; 16]);
+    source.end(None);
+    let first = of_source.try_recv().unwrap();
+    assert_eq!(
+        (first.trace_id.as_slice(), first.parent_span_id),
+        (&[9; 16][..], 0)
+    );
+    assert!(first.span_id != 0 && of_source.try_recv().is_err());
+
+    node.begin(Instant::now(), Some((&frame, &arrived(1))));
+    for _ in 0..2 {
+        node.sending(0, &mut frame.clone());
+        node.sent(|| [0; 16]);
+    }
+    node.end(Some(&NodeError::new("no picture")));
+    let second = of_node.try_recv().unwrap();
+    assert_eq!(second.parent_span_id, first.span_id);
+    assert_eq!(second.error, "no picture");
+    assert!(
+        second.start_unix_ns < second.loop_unix_ns && second.loop_unix_ns <= second.end_unix_ns
+    );
+    assert!(
+        of_node.try_recv().is_err(),
+        "one span a round, whatever is sent"
+    );
+}
+
+#[test]
+fn without_a_reader_no_span_is_made() {
+    let mut source = tracer("camera", true, 1);
+    let frame = source_frame(&mut source, 1);
+    assert!(source.begun.is_none());
+    let mut node = tracer("detect", false, 1);
+    node.begin(Instant::now(), Some((&frame, &arrived(1))));
+    node.end(None);
+    assert!(node.spans.subscribe().try_recv().is_err());
+}

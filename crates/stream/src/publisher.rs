@@ -157,6 +157,11 @@ impl Publisher {
         })
     }
 
+    /// The `trace_id` of a frame that had none and was sent with this number.
+    pub fn trace_id(&self, seq: u64) -> [u8; 16] {
+        self.handle.shared.state().trace_id(seq)
+    }
+
     /// Gives a frame to every group and returns its number. Stream, epoch, number and span are
     /// filled in. Waits only while a durable link that blocks is full; an error means that no
     /// group got the frame.

@@ -2,13 +2,36 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::{Process, binary, until};
+use crate::{PATIENCE, Process, binary, until};
+
+/// How a control plane is started.
+#[derive(Clone, Debug)]
+pub struct ControlPlaneOptions {
+    /// Where its port for agents is.
+    pub ip: String,
+    /// Under which other name they know it.
+    pub advertise: Option<String>,
+    /// Environment variables, name and value.
+    pub variables: Vec<(String, String)>,
+}
+
+impl Default for ControlPlaneOptions {
+    fn default() -> Self {
+        Self {
+            ip: "127.0.0.1".to_owned(),
+            advertise: None,
+            variables: Vec::new(),
+        }
+    }
+}
 
 /// A running control plane.
 #[derive(Debug)]
@@ -16,7 +39,7 @@ pub struct ControlPlane {
     process: Process,
     data: PathBuf,
     log: PathBuf,
-    advertise: Vec<String>,
+    options: ControlPlaneOptions,
     /// TLS address, `127.0.0.1:port`.
     pub listen: String,
     /// Plain loopback address, `127.0.0.1:port`.
@@ -26,18 +49,18 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts one in `home/control-plane` and waits until it has bound its ports.
     pub fn start(home: &Path) -> Result<Self> {
-        Self::start_on(home, "127.0.0.1", None)
+        Self::start_with(home, ControlPlaneOptions::default())
     }
 
-    /// The same, with its port for agents on this address. They may know it under another.
-    pub fn start_on(home: &Path, ip: &str, advertise: Option<&str>) -> Result<Self> {
+    /// The same with options.
+    pub fn start_with(home: &Path, options: ControlPlaneOptions) -> Result<Self> {
         let data = home.join("control-plane");
         let log = home.join("control-plane.log");
-        let advertise: Vec<String> = advertise.map(str::to_owned).into_iter().collect();
-        let process = spawn(&data, &format!("{ip}:0"), "127.0.0.1:0", &advertise, &log)?;
+        let listen = format!("{}:0", options.ip);
+        let process = spawn(&data, &listen, "127.0.0.1:0", &options, &log)?;
         let mut plane = Self {
             process,
-            advertise,
+            options,
             data,
             log,
             listen: String::new(),
@@ -55,7 +78,7 @@ impl ControlPlane {
             &self.data,
             &self.listen,
             &self.http,
-            &self.advertise,
+            &self.options,
             &self.log,
         )?;
         self.wait_bound()
@@ -69,6 +92,20 @@ impl ControlPlane {
     /// What it logged.
     pub fn output(&self) -> String {
         self.process.output()
+    }
+
+    /// What Prometheus reads.
+    pub fn metrics(&self) -> Result<String> {
+        let mut stream = TcpStream::connect(&self.http).context("connecting")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let token = self.admin_token()?;
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).context("reading")?;
+        Ok(answer)
     }
 
     /// Its data folder.
@@ -104,7 +141,7 @@ fn spawn(
     data: &Path,
     listen: &str,
     http: &str,
-    advertise: &[String],
+    options: &ControlPlaneOptions,
     log: &Path,
 ) -> Result<Process> {
     let mut command = Command::new(binary("edgeflow-control-plane")?);
@@ -112,7 +149,13 @@ fn spawn(
         .arg("--data-dir")
         .arg(data)
         .args(["--listen", listen, "--http", http])
-        .args(advertise.iter().map(|name| format!("--advertise={name}")))
+        .args(
+            options
+                .advertise
+                .iter()
+                .map(|name| format!("--advertise={name}")),
+        )
+        .envs(options.variables.iter().map(|(name, value)| (name, value)))
         .env("EDGEFLOW_LOG_FORMAT", "json");
     Process::start(&mut command, log)
 }

@@ -7,7 +7,8 @@ use edgeflow_proto::v1::{self as pb, InstancePhase, SystemPhase};
 use tempfile::TempDir;
 
 use crate::{
-    Agent, AgentOptions, Api, CliOutput, ControlPlane, cli, cli_in, logs, processes, until,
+    Agent, AgentOptions, Api, CliOutput, ControlPlane, ControlPlaneOptions, cli, cli_in, logs,
+    processes, until,
 };
 
 /// A control plane and its agents. Everything dies with it, node processes too.
@@ -26,26 +27,41 @@ pub struct Fleet {
 impl Fleet {
     /// A control plane without devices.
     pub fn empty() -> Result<Self> {
-        Self::start("127.0.0.1", None)
+        Self::start(ControlPlaneOptions::default())
     }
 
     /// The same, where agents reach it under this address.
     pub fn listening_on(ip: &str) -> Result<Self> {
-        Self::start(ip, None)
+        Self::start(ControlPlaneOptions {
+            ip: ip.to_owned(),
+            ..ControlPlaneOptions::default()
+        })
     }
 
     /// The same on the loopback, for agents that know it under another address.
     pub fn advertising(address: &str) -> Result<Self> {
-        Self::start("127.0.0.1", Some(address))
+        Self::start(ControlPlaneOptions {
+            advertise: Some(address.to_owned()),
+            ..ControlPlaneOptions::default()
+        })
     }
 
-    fn start(ip: &str, advertise: Option<&str>) -> Result<Self> {
+    /// The same with environment variables for the control plane.
+    pub fn with_variables(variables: &[(&str, &str)]) -> Result<Self> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self::start(ControlPlaneOptions {
+            variables: variables.iter().map(owned).collect(),
+            ..ControlPlaneOptions::default()
+        })
+    }
+
+    fn start(options: ControlPlaneOptions) -> Result<Self> {
         // A short name: socket paths have 108 bytes.
         let home = tempfile::Builder::new()
             .prefix("ef-")
             .tempdir()
             .context("creating a folder")?;
-        let plane = ControlPlane::start_on(home.path(), ip, advertise)?;
+        let plane = ControlPlane::start_with(home.path(), options)?;
         let api = Api::new(&plane.http, &plane.admin_token()?)?;
         Ok(Self {
             agents: Vec::new(),

@@ -17,3 +17,4 @@ mod replicas;
 mod spread;
 mod survival;
 mod tokens;
+mod traces;

@@ -255,6 +255,42 @@ pub struct DeadLetter {
     #[prost(uint64, tag = "12")]
     pub bytes: u64,
 }
+/// The stay of a sampled frame at a node. Times are UTC nanoseconds by the device's own idea of UTC.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Span {
+    /// 16 bytes, the trace_id of the frame.
+    #[prost(bytes = "vec", tag = "1")]
+    pub trace_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(fixed64, tag = "2")]
+    pub span_id: u64,
+    /// The stay at the node before; 0: the frame began here.
+    #[prost(fixed64, tag = "3")]
+    pub parent_span_id: u64,
+    /// The frame reached the process, or was begun by a source.
+    #[prost(fixed64, tag = "4")]
+    pub start_unix_ns: u64,
+    /// The node's loop began with it.
+    #[prost(fixed64, tag = "5")]
+    pub loop_unix_ns: u64,
+    /// The loop was done with it.
+    #[prost(fixed64, tag = "6")]
+    pub end_unix_ns: u64,
+    /// Why the loop failed; empty: it did not.
+    #[prost(string, tag = "7")]
+    pub error: ::prost::alloc::string::String,
+    /// At a fusion, the frames of the other inputs: `INPUT=TRACE_ID`.
+    #[prost(string, repeated, tag = "8")]
+    pub fused_with: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "9")]
+    pub payload_bytes: u64,
+    #[prost(string, tag = "10")]
+    pub codec: ::prost::alloc::string::String,
+    /// The device's clock against that of the node before, where the link has measured it.
+    #[prost(sint64, optional, tag = "11")]
+    pub clock_offset_ns: ::core::option::Option<i64>,
+    #[prost(uint32, tag = "12")]
+    pub clock_error_us: u32,
+}
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct DeviceLoad {
     #[prost(int64, tag = "1")]
@@ -3402,7 +3438,7 @@ pub struct RenewResponse {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AgentMessage {
-    #[prost(oneof = "agent_message::Message", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "agent_message::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub message: ::core::option::Option<agent_message::Message>,
 }
 /// Nested message and enum types in `AgentMessage`.
@@ -3421,6 +3457,8 @@ pub mod agent_message {
         Heartbeat(super::Heartbeat),
         #[prost(message, tag = "6")]
         DeadLetters(super::DeadLettersReport),
+        #[prost(message, tag = "7")]
+        Spans(super::SpanReport),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3479,6 +3517,28 @@ pub struct EventReport {
     #[prost(uint64, tag = "3")]
     pub gap: u64,
 }
+/// Spans of sampled frames, if Welcome asks for them. Not kept while there is no session.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SpanReport {
+    #[prost(message, repeated, tag = "1")]
+    pub instances: ::prost::alloc::vec::Vec<InstanceSpans>,
+    /// Spans lost before these, on the node's or the agent's side.
+    #[prost(uint64, tag = "2")]
+    pub lost: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InstanceSpans {
+    #[prost(string, tag = "1")]
+    pub instance: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub system: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub replica: u32,
+    #[prost(message, repeated, tag = "5")]
+    pub spans: ::prost::alloc::vec::Vec<Span>,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {}
 /// The answer to a command.
@@ -3522,6 +3582,9 @@ pub struct Welcome {
     pub protocol: u32,
     #[prost(string, tag = "5")]
     pub device_name: ::prost::alloc::string::String,
+    /// Spans of sampled frames are wanted.
+    #[prost(bool, tag = "6")]
+    pub spans: bool,
 }
 /// The whole desired state of one device. `body` is the JSON of edgeflow_spec::Assignment,
 /// `hash` the SHA-256 of `body` in lower-case hex.
@@ -4946,6 +5009,16 @@ pub mod log_service_server {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchNodeRequest {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchSpansRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodeSpans {
+    #[prost(message, repeated, tag = "1")]
+    pub spans: ::prost::alloc::vec::Vec<Span>,
+    /// Spans lost before these because the reader was too slow.
+    #[prost(uint64, tag = "2")]
+    pub lost: u64,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeReport {
     #[prost(enumeration = "NodeState", tag = "1")]
@@ -5179,6 +5252,31 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("edgeflow.v1.NodeService", "SetParams"));
             self.inner.unary(req, path, codec).await
         }
+        /// The stays of sampled frames at this node, as they end. A slow reader loses some.
+        pub async fn watch_spans(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchSpansRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::NodeSpans>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/edgeflow.v1.NodeService/WatchSpans",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("edgeflow.v1.NodeService", "WatchSpans"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Lists or replays frames that its outputs have put aside.
         pub async fn dead_letters(
             &mut self,
@@ -5248,6 +5346,17 @@ pub mod node_service_server {
             tonic::Response<super::SetNodeParamsResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the WatchSpans method.
+        type WatchSpansStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::NodeSpans, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The stays of sampled frames at this node, as they end. A slow reader loses some.
+        async fn watch_spans(
+            &self,
+            request: tonic::Request<super::WatchSpansRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchSpansStream>, tonic::Status>;
         /// Lists or replays frames that its outputs have put aside.
         async fn dead_letters(
             &self,
@@ -5465,6 +5574,52 @@ pub mod node_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/edgeflow.v1.NodeService/WatchSpans" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSpansSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::ServerStreamingService<super::WatchSpansRequest>
+                    for WatchSpansSvc<T> {
+                        type Response = super::NodeSpans;
+                        type ResponseStream = T::WatchSpansStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchSpansRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::watch_spans(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSpansSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

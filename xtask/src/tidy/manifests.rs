@@ -4,7 +4,7 @@
 use super::SourceFile;
 
 /// Manifests outside the workspace, which can't take versions from its table.
-const OUTSIDE: &[&str] = &["Cargo.toml", "fuzz/Cargo.toml"];
+const OUTSIDE: &[&str] = &["Cargo.toml", "bench/peers/Cargo.toml", "fuzz/Cargo.toml"];
 
 pub(crate) fn check(files: &[SourceFile]) -> Vec<String> {
     let mut findings = Vec::new();

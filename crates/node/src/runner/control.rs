@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use edgeflow_proto::v1::node_service_server::{NodeService, NodeServiceServer};
 use edgeflow_proto::v1::{
-    DeadLettersAnswer, DeadLettersAsk, NodeReport, NodeState, SetNodeParamsRequest,
-    SetNodeParamsResponse, StopNodeRequest, StopNodeResponse, WatchNodeRequest,
+    DeadLettersAnswer, DeadLettersAsk, NodeReport, NodeSpans, NodeState, SetNodeParamsRequest,
+    SetNodeParamsResponse, StopNodeRequest, StopNodeResponse, WatchNodeRequest, WatchSpansRequest,
 };
 use edgeflow_stream::transport::Listen;
 use edgeflow_stream::transport::unix::UnixListen;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
-use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio_stream::wrappers::{BroadcastStream, UnixListenerStream, WatchStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status as RpcStatus};
 
@@ -127,6 +128,7 @@ struct Service {
     inbox: Arc<Inbox>,
 }
 
+type SpanStream = Pin<Box<dyn Stream<Item = Result<NodeSpans, RpcStatus>> + Send>>;
 type Reports = Pin<Box<dyn Stream<Item = Result<NodeReport, RpcStatus>> + Send>>;
 
 #[tonic::async_trait]
@@ -139,6 +141,28 @@ impl NodeService for Service {
     ) -> Result<Response<Self::WatchStream>, RpcStatus> {
         let reports = WatchStream::new(self.status.subscribe()).map(Ok);
         Ok(Response::new(Box::pin(reports)))
+    }
+
+    type WatchSpansStream = SpanStream;
+
+    async fn watch_spans(
+        &self,
+        _: Request<WatchSpansRequest>,
+    ) -> Result<Response<Self::WatchSpansStream>, RpcStatus> {
+        let spans = BroadcastStream::new(self.status.spans().subscribe());
+        let messages = spans.map(|next| {
+            Ok(match next {
+                Ok(span) => NodeSpans {
+                    spans: vec![span],
+                    lost: 0,
+                },
+                Err(BroadcastStreamRecvError::Lagged(lost)) => NodeSpans {
+                    spans: Vec::new(),
+                    lost,
+                },
+            })
+        });
+        Ok(Response::new(Box::pin(messages)))
     }
 
     async fn stop(

@@ -122,6 +122,7 @@ impl Session {
         tracer.begin(start, came.as_ref().map(|came| (&origin, came)));
         tracer.fused_with(set.others());
         let result = node.fuse(set, &mut self.outputs);
+        self.outputs.tracer.end(result.as_ref().err());
         self.status.count_frame(start.elapsed());
         match result {
             Ok(()) => Ok(true),

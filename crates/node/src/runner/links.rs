@@ -222,6 +222,11 @@ impl Sink for LinkSink {
         self.marks.clone()
     }
 
+    fn trace_id(&self, port: usize) -> [u8; 16] {
+        let publisher = self.publishers.get(port).and_then(|(_, p)| p.as_ref());
+        publisher.map_or([0; 16], |publisher| publisher.trace_id(self.marks[port]))
+    }
+
     fn close(&mut self, drain: Duration) {
         let deadline = Instant::now() + drain;
         for (port, publisher) in &mut self.publishers {

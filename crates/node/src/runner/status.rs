@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::Condition;
 use crate::context::Counters;
+use crate::spans::Spans;
 
 pub(super) struct Status {
     report: watch::Sender<NodeReport>,
@@ -24,6 +25,7 @@ pub(super) struct Status {
     links: Mutex<Links>,
     condition: Condition,
     counters: Counters,
+    spans: Spans,
 }
 
 #[derive(Default)]
@@ -81,12 +83,18 @@ impl Status {
             links: Mutex::default(),
             condition,
             counters: Counters::default(),
+            spans: Spans::default(),
         }
     }
 
     /// What the node itself counts.
     pub(super) fn counters(&self) -> Counters {
         self.counters.clone()
+    }
+
+    /// Where the node's spans go.
+    pub(super) fn spans(&self) -> Spans {
+        self.spans.clone()
     }
 
     pub(super) fn watch_links(

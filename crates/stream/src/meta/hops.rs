@@ -31,6 +31,9 @@ pub struct Hop {
     /// Names the clock of the times below.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot: String,
+    /// Names this stay among those of its trace: 16 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub span: String,
     /// The frame reached the process; 0 where it was made.
     #[serde(default, skip_serializing_if = "is_zero_ns")]
     pub in_ns: u64,

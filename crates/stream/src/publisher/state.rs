@@ -228,16 +228,21 @@ impl State {
         header.stream_id = self.stream_id;
         header.epoch = self.epoch;
         header.seq = self.seq;
-        let (stream, epoch) = (self.stream_id.to_le_bytes(), self.epoch.to_le_bytes());
-        let seq = self.seq.to_le_bytes();
         if header.trace_id == [0; 16] {
-            header.trace_id[..4].copy_from_slice(&stream);
-            header.trace_id[4..8].copy_from_slice(&epoch);
-            header.trace_id[8..].copy_from_slice(&seq);
+            header.trace_id = self.trace_id(self.seq);
         }
         // Unique among the spans of a trace: stream and the low half of the number.
-        header.span_id[..4].copy_from_slice(&stream);
-        header.span_id[4..].copy_from_slice(&seq[..4]);
+        header.span_id[..4].copy_from_slice(&self.stream_id.to_le_bytes());
+        header.span_id[4..].copy_from_slice(&self.seq.to_le_bytes()[..4]);
+    }
+
+    /// The trace of a frame that begins here with this number.
+    pub(super) fn trace_id(&self, seq: u64) -> [u8; 16] {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&self.stream_id.to_le_bytes());
+        id[4..8].copy_from_slice(&self.epoch.to_le_bytes());
+        id[8..].copy_from_slice(&seq.to_le_bytes());
+        id
     }
 
     /// Gives queued frames to members that have credit: to the one with the least outstanding,
