@@ -1,27 +1,30 @@
 //! `inference`: what `detect` costs over the bare runtime on the same model and picture, stage by
-//! stage, and Python's onnxruntime beside it where it can be imported.
+//! stage, in both runtimes; and the same steps in Python with onnxruntime and OpenCV.
 //!
-//! Models and the photo come from the folders in `EDGEFLOW_TEST_ASSETS`, or from what
-//! `cargo xtask demo` has fetched.
+//! Models come from the folders in `EDGEFLOW_TEST_ASSETS`, or from what `cargo xtask demo` has
+//! fetched; ONNX Runtime's library from `EDGEFLOW_TEST_ONNXRUNTIME`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use edgeflow_infer::{CATALOGUE, Detector, Entry, Options, letterbox, onnx};
-use rten::{Model, ModelOptions, RunOptions, ThreadPool, ValueView};
+use edgeflow_infer::{CATALOGUE, Detector, Entry, LoadOptions, Options, Provider, letterbox, onnx};
 use serde_json::{Value, json};
 
 use crate::report;
 
-/// Runs that are measured, after [`WARM_UP`] that are not.
-const RUNS: usize = 40;
+mod bare;
+
+/// Runs that are measured in each of the [`PAIRS`], after [`WARM_UP`] that are not.
+const RUNS: usize = 30;
 const WARM_UP: usize = 5;
+/// How often ours and Python's take turns.
+const PAIRS: usize = 5;
 /// Size of the picture.
 const SIZE: (usize, usize) = (1280, 720);
 const QUALITY: u8 = 85;
+const SCRIPT: &str = include_str!("../python/detect.py");
 
 pub(crate) fn run(_args: &[String]) -> Result<()> {
     let dirs = asset_dirs();
@@ -31,21 +34,42 @@ pub(crate) fn run(_args: &[String]) -> Result<()> {
         let Some(path) = dirs
             .iter()
             .map(|dir| dir.join(entry.file))
-            .find(|p| p.is_file())
+            .find(|path| path.is_file())
         else {
             eprintln!("{} is not in {dirs:?}: left out", entry.file);
             continue;
         };
-        for threads in [1, 0] {
-            rows.push(measure(entry, &path, &dirs, threads, &jpeg)?);
+        for provider in [Provider::Rten, Provider::Cpu] {
+            for threads in [1, cores()?] {
+                let job = Job {
+                    entry,
+                    path: &path,
+                    options: options(provider, threads),
+                    jpeg: &jpeg,
+                };
+                rows.push(job.measure(&dirs)?);
+            }
         }
-        rows.extend(python(entry, &path));
     }
     if rows.is_empty() {
         bail!("no model at hand: set EDGEFLOW_TEST_ASSETS, or run `cargo xtask demo` first");
     }
     report::print("inference", &rows);
     Ok(())
+}
+
+fn cores() -> Result<usize> {
+    Ok(std::thread::available_parallelism()?.get())
+}
+
+fn options(provider: Provider, threads: usize) -> LoadOptions {
+    let dir = std::env::var_os("EDGEFLOW_TEST_ONNXRUNTIME");
+    LoadOptions {
+        provider,
+        threads,
+        library_dirs: dir.map(PathBuf::from).into_iter().collect(),
+        ..LoadOptions::default()
+    }
 }
 
 fn asset_dirs() -> Vec<PathBuf> {
@@ -62,140 +86,128 @@ fn test_picture() -> Result<Vec<u8>> {
     Ok(card.jpeg(1, 0)?)
 }
 
-fn measure(
-    entry: &Entry,
-    path: &Path,
-    dirs: &[PathBuf],
-    threads: usize,
-    jpeg: &[u8],
-) -> Result<Value> {
-    let options = Options {
-        threads,
-        ..Options::default()
-    };
-    let mut detector = Detector::load(entry.name, dirs, options)?;
-    let bare = Bare::load(entry, path, threads)?;
-    let (mut whole, mut alone) = (Vec::new(), Vec::new());
-    let mut stages = [const { Vec::new() }; 4];
-    // Turn by turn, so that both meet the same machine.
-    for round in 0..WARM_UP + RUNS {
-        let start = Instant::now();
-        detector.detect_jpeg(jpeg)?;
-        let total = start.elapsed();
-        let (shape, input) = detector.last_input();
-        let runtime = bare.run(shape, input)?;
-        if round >= WARM_UP {
-            let timings = detector.timings();
-            whole.push(ms(total));
-            alone.push(ms(runtime));
-            let times = [
-                timings.decode,
-                timings.prepare,
-                timings.infer,
-                timings.boxes,
-            ];
-            for (stage, time) in stages.iter_mut().zip(times) {
-                stage.push(ms(time));
-            }
-        }
-    }
-    let overhead: Vec<f64> = whole
-        .iter()
-        .zip(&alone)
-        .map(|(whole, bare)| whole - bare)
-        .collect();
-    let (_, runtime) = detector.kind();
-    Ok(json!({
-        "model": entry.name,
-        "runtime": runtime,
-        "threads": if threads == 0 { std::thread::available_parallelism()?.get() } else { threads },
-        "picture": format!("{}x{}", SIZE.0, SIZE.1),
-        "detect_ms": round2(report::median(&whole)),
-        "bare_ms": round2(report::median(&alone)),
-        "overhead_ms": round2(report::median(&overhead)),
-        "decode_ms": round2(report::median(&stages[0])),
-        "prepare_ms": round2(report::median(&stages[1])),
-        "infer_ms": round2(report::median(&stages[2])),
-        "boxes_ms": round2(report::median(&stages[3])),
-    }))
+/// One model in one runtime.
+struct Job<'a> {
+    entry: &'static Entry,
+    path: &'a Path,
+    options: LoadOptions,
+    jpeg: &'a [u8],
 }
 
-/// The runtime without anything of ours around it.
-struct Bare {
-    model: Model,
-    options: RunOptions,
-}
-
-impl Bare {
-    fn load(entry: &Entry, path: &Path, threads: usize) -> Result<Self> {
-        let mut bytes = std::fs::read(path)?;
-        if matches!(entry.input, letterbox::InputSize::Multiple { .. }) {
+impl Job<'_> {
+    fn measure(&self, dirs: &[PathBuf]) -> Result<Value> {
+        let options = Options {
+            runtime: self.options.clone(),
+            ..Options::default()
+        };
+        let mut detector = Detector::load(self.entry.name, dirs, options)?;
+        let mut bytes = std::fs::read(self.path)?;
+        if matches!(self.entry.input, letterbox::InputSize::Multiple { .. }) {
             bytes = onnx::with_free_size(&bytes)?;
         }
-        let threads = match threads {
-            0 => std::thread::available_parallelism()?.get(),
-            some => some,
-        };
-        let pool = Arc::new(ThreadPool::with_num_threads(threads));
-        let model = ModelOptions::with_all_ops()
-            .prepack_weights(true)
-            .load(bytes)?;
-        Ok(Self {
-            model,
-            options: RunOptions::default().with_thread_pool(Some(pool)),
-        })
+        let mut bare = bare::load(&bytes, &self.options)?;
+        let (mut whole, mut alone, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut python_whole, mut python_run) = (Vec::new(), Vec::new());
+        let mut python_versions = None;
+        let mut stages = [const { Vec::new() }; 4];
+        for _ in 0..PAIRS {
+            for round in 0..WARM_UP + RUNS {
+                // Turn by turn, so that both meet the same machine.
+                let start = Instant::now();
+                detector.detect_jpeg(self.jpeg)?;
+                let total = start.elapsed();
+                let (shape, input) = detector.last_input();
+                let runtime = bare.run(shape, input)?;
+                if round >= WARM_UP {
+                    let timings = detector.timings();
+                    whole.push(ms(total));
+                    alone.push(ms(runtime));
+                    theirs.push(ms(timings.infer) - ms(runtime));
+                    let times = [
+                        timings.decode,
+                        timings.prepare,
+                        timings.infer,
+                        timings.boxes,
+                    ];
+                    for (stage, time) in stages.iter_mut().zip(times) {
+                        stage.push(ms(time));
+                    }
+                }
+            }
+            if self.options.provider == Provider::Cpu
+                && let Some(python) = self.python()?
+            {
+                python_whole.extend(python.whole_ms);
+                python_run.extend(python.run_ms);
+                python_versions = Some(python.versions);
+            }
+        }
+        let detect = report::median(&whole);
+        let bare_ms = report::median(&alone);
+        let mut row = json!({
+            "model": self.entry.name,
+            "runtime": detector.runtime(),
+            "threads": self.options.threads,
+            "picture": format!("{}x{}", SIZE.0, SIZE.1),
+            "detect_ms": round2(detect),
+            "bare_ms": round2(bare_ms),
+            "infer_over_bare_percent": round2(report::median(&theirs) / bare_ms * 100.0),
+            "decode_ms": round2(report::median(&stages[0])),
+            "prepare_ms": round2(report::median(&stages[1])),
+            "infer_ms": round2(report::median(&stages[2])),
+            "boxes_ms": round2(report::median(&stages[3])),
+        });
+        if let (Some(versions), Some(row)) = (python_versions, row.as_object_mut()) {
+            let python = report::median(&python_whole);
+            row.insert("python".to_owned(), versions.into());
+            row.insert("python_ms".to_owned(), round2(python).into());
+            let run = round2(report::median(&python_run));
+            row.insert("python_run_ms".to_owned(), run.into());
+            let ratio = round2(python / detect);
+            row.insert("throughput_of_python".to_owned(), ratio.into());
+        }
+        Ok(row)
     }
 
-    fn run(&self, shape: [usize; 4], input: &[f32]) -> Result<Duration> {
-        let input_id = *self
-            .model
-            .input_ids()
-            .first()
-            .context("the model has no input")?;
-        let view = ValueView::from_shape(shape, input)?;
-        let start = Instant::now();
-        let outputs = self.model.run(
-            vec![(input_id, view.into())],
-            self.model.output_ids(),
-            Some(self.options.clone()),
-        )?;
-        let time = start.elapsed();
-        drop(outputs);
-        Ok(time)
+    /// The same steps in Python; `None` for a model that the script does not know, or without the
+    /// packages.
+    fn python(&self) -> Result<Option<Python>> {
+        if self.entry.decoder.name() != "yolox" {
+            return Ok(None);
+        }
+        let dir = tempfile::tempdir()?;
+        let jpeg = dir.path().join("picture.jpg");
+        std::fs::write(&jpeg, self.jpeg)?;
+        let output = Command::new("python3")
+            .args(["-c", SCRIPT])
+            .arg(self.path)
+            .arg(jpeg)
+            .arg(self.options.threads.to_string())
+            .args([RUNS.to_string(), WARM_UP.to_string()])
+            .output()
+            .context("starting python3")?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            eprintln!(
+                "note: without Python: {}",
+                text.lines().last().unwrap_or_default()
+            );
+            return Ok(None);
+        }
+        let line = output
+            .stdout
+            .rsplit(|byte| *byte == b'\n')
+            .find(|it| !it.is_empty());
+        Ok(Some(serde_json::from_slice(line.unwrap_or_default())?))
     }
 }
 
-/// The same model in Python's onnxruntime; nothing where that can't be imported or refuses it.
-fn python(entry: &Entry, path: &Path) -> Option<Value> {
-    let letterbox::InputSize::Fixed { width, height } = entry.input else {
-        return None;
-    };
-    let script = format!(
-        "import onnxruntime as o, numpy as n, time, sys\n\
-         s = o.SessionOptions(); s.intra_op_num_threads = 1\n\
-         m = o.InferenceSession(sys.argv[1], s, providers=['CPUExecutionProvider'])\n\
-         x = {{m.get_inputs()[0].name: n.full((1, 3, {height}, {width}), 114, n.float32)}}\n\
-         t = []\n\
-         for _ in range({RUNS}):\n    a = time.perf_counter(); m.run(None, x); t.append(time.perf_counter() - a)\n\
-         print(o.__version__, sorted(t)[len(t) // 2] * 1000)"
-    );
-    let output = Command::new("python3")
-        .arg("-c")
-        .arg(script)
-        .arg(path)
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let Some((version, time)) = text.trim().split_once(' ') else {
-        eprintln!("python3 has no onnxruntime: left out");
-        return None;
-    };
-    Some(json!({
-        "model": entry.name,
-        "runtime": format!("python onnxruntime {version}"),
-        "threads": 1,
-        "bare_ms": round2(time.parse().ok()?),
-    }))
+/// What the script prints.
+#[derive(serde::Deserialize)]
+struct Python {
+    versions: String,
+    whole_ms: Vec<f64>,
+    run_ms: Vec<f64>,
 }
 
 fn ms(time: Duration) -> f64 {

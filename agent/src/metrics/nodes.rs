@@ -29,6 +29,14 @@ struct NodeQuantile {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NodePart {
+    #[prometheus(flatten)]
+    node: Node,
+    part: String,
+    quantile: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct NodeCounter {
     #[prometheus(flatten)]
     node: Node,
@@ -68,6 +76,7 @@ pub(super) struct NodeMetrics {
     cpu: Family<Node, Value>,
     memory: Family<Node, Value>,
     loop_time: Family<NodeQuantile, Value>,
+    parts: Family<NodePart, Value>,
     own: Family<NodeCounter, Count>,
     produced: Family<Link, Count>,
     delivered: Family<Link, Count>,
@@ -93,6 +102,8 @@ impl NodeMetrics {
         registry.register_with_unit("node_memory", text, Unit::Bytes, m.memory.clone());
         let text = "Time in the node's loop, over the last second";
         registry.register_with_unit("node_loop", text, Unit::Seconds, m.loop_time.clone());
+        let text = "Time in parts of the node's loop, over the last second";
+        registry.register_with_unit("node_part", text, Unit::Seconds, m.parts.clone());
         let text = "What the node itself counts";
         registry.register("node_counter", text, m.own.clone());
         let text = "Frames that the producer gave to the link";
@@ -129,6 +140,7 @@ impl NodeMetrics {
         self.cpu.clear();
         self.memory.clear();
         self.loop_time.clear();
+        self.parts.clear();
         self.own.clear();
         self.produced.clear();
         self.delivered.clear();
@@ -157,6 +169,16 @@ impl NodeMetrics {
                 quantile,
             };
             self.loop_time.get_or_create(&labels).set(seconds);
+        }
+        for (part, latency) in &stats.parts {
+            for (quantile, seconds) in quantiles(Some(latency)) {
+                let labels = NodePart {
+                    node: node.clone(),
+                    part: part.clone(),
+                    quantile,
+                };
+                self.parts.get_or_create(&labels).set(seconds);
+            }
         }
         for (name, count) in &stats.counters {
             let labels = NodeCounter {
@@ -262,6 +284,7 @@ mod tests {
             frames: 7,
             loop_time: Some(latency),
             counters: [("lost".to_owned(), 3)].into(),
+            parts: [("infer".to_owned(), latency)].into(),
             inputs: vec![InputStats {
                 link: "camera->detect".to_owned(),
                 frames: 7,
@@ -286,6 +309,7 @@ mod tests {
         for line in [
             format!("edgeflow_node_frames_total{{{node}}} 7"),
             format!(r#"edgeflow_node_loop_seconds{{{node},quantile="0.99"}} 0.004"#),
+            format!(r#"edgeflow_node_part_seconds{{{node},part="infer",quantile="0.5"}} 0.002"#),
             format!(r#"edgeflow_node_counter_total{{{node},name="lost"}} 3"#),
             format!(r#"edgeflow_link_produced_total{{system="door",{link}}} 9"#),
             format!(r#"edgeflow_link_dropped_total{{system="door",{link},reason="superseded"}} 2"#),

@@ -291,6 +291,7 @@ fn instances(instances: &[InstanceView], paint: Paint) {
         table.push(instance.cells(true));
     }
     print_table(&table, paint);
+    facts(instances, paint);
     counters(instances, paint);
     let ended = |instance: &&InstanceView| instance.is_bad() || instance.restarts > 0;
     for instance in instances.iter().filter(ended) {
@@ -308,6 +309,39 @@ fn instances(instances: &[InstanceView], paint: Paint) {
             output::line(format!("  | {line}"));
         }
     }
+}
+
+/// What nodes run on, and how long the parts of their loops take.
+fn facts(instances: &[InstanceView], paint: Paint) {
+    let tells = |instance: &&InstanceView| !instance.facts.is_empty() || !instance.parts.is_empty();
+    let telling: Vec<_> = instances.iter().filter(tells).collect();
+    if telling.is_empty() {
+        return;
+    }
+    heading(paint, "Facts");
+    let mut table = Table::new(vec!["INSTANCE", "DEVICE", "FACT", "VALUE"]);
+    for instance in telling {
+        let facts = instance.facts.iter();
+        let facts = facts.map(|(name, text)| (name.clone(), text.clone()));
+        let parts = instance.parts.iter().filter(|(_, times)| times.p99_us > 0);
+        let parts = parts.map(|(name, times)| {
+            let ms = |us: u32| f64::from(us) / 1000.0;
+            let (p50, p99) = (ms(times.p50_us), ms(times.p99_us));
+            (
+                format!("time in {name}"),
+                format!("p50 {p50:.1} ms, p99 {p99:.1} ms"),
+            )
+        });
+        for (name, text) in facts.chain(parts) {
+            table.push(cells![
+                instance.id.as_str(),
+                instance.device.as_str(),
+                name,
+                text
+            ]);
+        }
+    }
+    print_table(&table, paint);
 }
 
 /// What nodes count themselves.

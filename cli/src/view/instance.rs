@@ -40,6 +40,10 @@ pub(crate) struct InstanceView {
     pub(crate) condition: String,
     /// What the node itself counts.
     pub(crate) counters: BTreeMap<String, u64>,
+    /// What is so while it runs, such as the model and its runtime.
+    pub(crate) facts: BTreeMap<String, String>,
+    /// Times in parts of the node's loop.
+    pub(crate) parts: BTreeMap<String, PartView>,
     /// Names the parameters that it works with.
     pub(crate) params_hash: String,
     /// Why it did not take newer ones; empty otherwise.
@@ -48,6 +52,13 @@ pub(crate) struct InstanceView {
     pub(crate) outputs: Vec<OutputView>,
     #[serde(skip)]
     started_unix_ms: i64,
+}
+
+/// Time in a part of a node's loop, over the last second.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct PartView {
+    pub(crate) p50_us: u32,
+    pub(crate) p99_us: u32,
 }
 
 /// How the process ended last time.
@@ -128,6 +139,8 @@ impl From<v1::InstanceStatus> for InstanceView {
             errors: stats.errors,
             condition: stats.condition,
             counters: sorted(stats.counters),
+            facts: stats.facts.into_iter().collect(),
+            parts: stats.parts.into_iter().map(part).collect(),
             params_hash: params.hash,
             params_refusal: params.refusal,
             inputs: stats.inputs.into_iter().map(InputView::from).collect(),
@@ -135,6 +148,14 @@ impl From<v1::InstanceStatus> for InstanceView {
             started_unix_ms: status.started_unix_ms,
         }
     }
+}
+
+fn part((name, times): (String, v1::Latency)) -> (String, PartView) {
+    let view = PartView {
+        p50_us: times.p50_us,
+        p99_us: times.p99_us,
+    };
+    (name, view)
 }
 
 impl From<v1::ExitInfo> for ExitView {

@@ -2,7 +2,7 @@
 //! input and outputs are to be understood. Data only; files are found and checked by `locate`.
 
 use crate::decode::DecoderKind;
-use crate::letterbox::{ChannelOrder, InputSize};
+use crate::letterbox::InputSize;
 
 /// A model known by name.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,8 +25,6 @@ pub struct Entry {
     pub decoder: DecoderKind,
     /// Size of its input.
     pub input: InputSize,
-    /// Order of its colour planes.
-    pub order: ChannelOrder,
     /// Names of its classes.
     pub labels: &'static [&'static str],
 }
@@ -46,7 +44,6 @@ pub const CATALOGUE: &[Entry] = &[
             multiple: 32,
             longest: 512,
         },
-        order: ChannelOrder::Rgb,
         labels: &["face"],
     },
     Entry {
@@ -62,7 +59,6 @@ pub const CATALOGUE: &[Entry] = &[
             width: 416,
             height: 416,
         },
-        order: ChannelOrder::Bgr,
         labels: COCO,
     },
 ];

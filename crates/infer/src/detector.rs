@@ -5,28 +5,32 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, BackendError, RtenBackend};
+use crate::backend::{self, Backend, BackendError, LoadOptions};
 use crate::catalogue::COCO;
 use crate::decode::{DecodeError, DecoderKind, shapes};
+use crate::description::{Description, DescriptionError};
 use crate::detection::{self, Detection};
 use crate::image::{ImageError, JpegReader, Picture};
-use crate::letterbox::{ChannelOrder, InputSize, Letterbox, PrepareError, Preparer};
+use crate::letterbox::{InputSize, Letterbox, PADDING, Placement};
 use crate::locate::{self, LocateError, ModelFile};
 use crate::onnx::{self, OnnxError};
+use crate::prepare::{Colours, PrepareError, Preparer};
 use crate::raw::Raw;
 
 /// Sides of a model's input that are accepted.
 const MAX_INPUT_SIDE: u64 = 4096;
+/// Of a model that takes any size.
+const USUAL_SIDE: u64 = 640;
 
 /// How a detector works.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Boxes with a lower score are left out.
     pub threshold: f32,
     /// Boxes of a class that overlap by more are the same object.
     pub iou: f32,
-    /// Threads; 0: one for each core that the process may use.
-    pub threads: usize,
+    /// The runtime.
+    pub runtime: LoadOptions,
 }
 
 impl Default for Options {
@@ -34,7 +38,7 @@ impl Default for Options {
         Self {
             threshold: 0.4,
             iou: 0.45,
-            threads: 0,
+            runtime: LoadOptions::default(),
         }
     }
 }
@@ -74,6 +78,9 @@ pub enum DetectorError {
         #[source]
         source: OnnxError,
     },
+    /// What is told of the model.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
     /// The runtime refuses the model.
     #[error("model {}", .path.display())]
     Load {
@@ -85,7 +92,7 @@ pub enum DetectorError {
     },
     /// A model of no known family.
     #[error(
-        "model {} is of no supported kind: {reason}; supported are YOLOX ([1, anchors, 5 + classes]) and CenterFace outputs",
+        "model {} is of no supported kind: {reason}; supported are outputs of YOLOX, YOLOv5 to 12, SSD and UltraFace, NanoDet-Plus and CenterFace (docs/models.md)",
         .path.display()
     )]
     Unsupported {
@@ -114,6 +121,7 @@ pub struct Detector {
     name: String,
     path: PathBuf,
     backend: Box<dyn Backend>,
+    passed_over: Vec<String>,
     shape: Shape,
     options: Options,
     reader: JpegReader,
@@ -124,12 +132,13 @@ pub struct Detector {
 }
 
 /// How a model's input and outputs are to be understood.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Shape {
     decoder: DecoderKind,
     input: InputSize,
-    order: ChannelOrder,
-    labels: &'static [&'static str],
+    placement: Placement,
+    colours: Colours,
+    labels: Vec<String>,
 }
 
 impl Detector {
@@ -137,34 +146,42 @@ impl Detector {
     /// can't work fails here.
     pub fn load(name: &str, dirs: &[PathBuf], options: Options) -> Result<Self, DetectorError> {
         let file = locate::read(name, dirs)?;
-        let input = onnx::input(&file.bytes).map_err(|source| DetectorError::Onnx {
+        let damaged = |source| DetectorError::Onnx {
+            path: file.path.clone(),
+            source,
+        };
+        let dims = onnx::input(&file.bytes).map_err(damaged)?.dims;
+        let input = file.entry.map(|entry| entry.input);
+        let free = matches!(input, Some(InputSize::Multiple { .. }));
+        let bytes = if free {
+            Cow::Owned(onnx::with_free_size(&file.bytes).map_err(damaged)?)
+        } else {
+            Cow::Borrowed(&file.bytes)
+        };
+        let loaded = backend::load(&bytes, &options.runtime);
+        let loaded = loaded.map_err(|source| DetectorError::Load {
             path: file.path.clone(),
             source,
         })?;
-        let (shape, free) = match file.entry {
+        let mut backend = loaded.backend;
+        let shape = match file.entry {
             Some(entry) => {
-                let shape = Shape {
+                let (placement, colours) = entry.decoder.input();
+                Shape {
                     decoder: entry.decoder,
                     input: entry.input,
-                    order: entry.order,
-                    labels: entry.labels,
-                };
-                (
-                    Some(shape),
-                    matches!(entry.input, InputSize::Multiple { .. }),
-                )
+                    placement,
+                    colours,
+                    labels: owned(entry.labels),
+                }
             }
-            None => (None, false),
-        };
-        let mut backend = open(&file, free, options.threads)?;
-        let shape = match shape {
-            Some(shape) => shape,
-            None => guess(&file, &input.dims, backend.as_mut())?,
+            None => find_out(&file, &dims, backend.as_mut())?,
         };
         let mut detector = Self {
             name: file.entry.map_or(name, |entry| entry.name).to_owned(),
             path: file.path,
             backend,
+            passed_over: loaded.passed_over,
             shape,
             options,
             reader: JpegReader::new(),
@@ -187,22 +204,37 @@ impl Detector {
         &self.path
     }
 
-    /// Family of the model, and the runtime.
-    pub fn kind(&self) -> (&'static str, &'static str) {
-        (self.shape.decoder.name(), self.backend.name())
+    /// Family of the model.
+    pub fn family(&self) -> &'static str {
+        self.shape.decoder.name()
+    }
+
+    /// The runtime and what it runs on.
+    pub fn runtime(&self) -> &str {
+        self.backend.name()
+    }
+
+    /// Why no faster runtime was taken, if the choice was left to us.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
+    }
+
+    /// What the model is told to be.
+    pub fn input(&self) -> (InputSize, Placement, Colours) {
+        (self.shape.input, self.shape.placement, self.shape.colours)
     }
 
     /// The name of a class.
-    pub fn label(&self, class: usize) -> Cow<'static, str> {
+    pub fn label(&self, class: usize) -> Cow<'_, str> {
         match self.shape.labels.get(class) {
-            Some(label) => Cow::Borrowed(label),
+            Some(label) => Cow::Borrowed(label.as_str()),
             None => Cow::Owned(format!("class {class}")),
         }
     }
 
     /// The names of the classes; empty when they are not known.
-    pub fn labels(&self) -> &'static [&'static str] {
-        self.shape.labels
+    pub fn labels(&self) -> &[String] {
+        &self.shape.labels
     }
 
     /// Lowest score and largest overlap from the next picture on, as in [`Options`].
@@ -256,21 +288,24 @@ impl Detector {
     }
 
     fn fit(&self, width: usize, height: usize) -> Letterbox {
-        Letterbox::fit(width, height, self.shape.input)
+        Letterbox::fit(width, height, self.shape.input, self.shape.placement)
     }
 
     fn run(&mut self, picture: &Picture) -> Result<(), DetectorError> {
         let fit = self.fit(picture.width, picture.height);
         let start = Instant::now();
-        let planes = self.preparer.prepare(picture, &fit, self.shape.order)?;
+        let planes = self.preparer.prepare(picture, &fit, &self.shape.colours)?;
         let prepared = Instant::now();
-        let outputs = self.backend.run([1, 3, fit.height, fit.width], planes)?;
-        let inferred = Instant::now();
         let (threshold, found) = (self.options.threshold, &mut self.found);
         found.clear();
-        self.shape
-            .decoder
-            .decode(&outputs, fit.width, fit.height, threshold, found)?;
+        let decoder = self.shape.decoder;
+        let (mut inferred, mut decoded) = (prepared, Ok(()));
+        let shape = [1, 3, fit.height, fit.width];
+        self.backend.run(shape, planes, &mut |outputs| {
+            inferred = Instant::now();
+            decoded = decoder.decode(outputs, fit.width, fit.height, threshold, found);
+        })?;
+        decoded?;
         detection::suppress(found, self.options.iou);
         found.iter_mut().for_each(|detection| fit.undo(detection));
         detection::clamp(found, picture.width as f32, picture.height as f32);
@@ -296,68 +331,65 @@ impl Detector {
     }
 }
 
-fn open(file: &ModelFile, free: bool, threads: usize) -> Result<Box<dyn Backend>, DetectorError> {
-    let bytes = if free {
-        onnx::with_free_size(&file.bytes).map_err(|source| DetectorError::Onnx {
-            path: file.path.clone(),
-            source,
-        })?
-    } else {
-        file.bytes.clone()
-    };
-    match RtenBackend::load(bytes, threads) {
-        Ok(backend) => Ok(Box::new(backend)),
-        Err(source) => Err(DetectorError::Load {
-            path: file.path.clone(),
-            source,
-        }),
-    }
-}
-
-/// Finds out what a model that is not in the catalogue is, by running it once.
-fn guess(
+/// Finds out what a model that is not in the catalogue is: by what is told of it beside it, by what its
+/// file says, and by running it once.
+fn find_out(
     file: &ModelFile,
     dims: &[Option<u64>],
     backend: &mut dyn Backend,
 ) -> Result<Shape, DetectorError> {
+    let told = Description::beside(&file.path)?.unwrap_or_default();
     let unsupported = |reason: String| DetectorError::Unsupported {
         path: file.path.clone(),
         reason,
     };
-    let side = |dim: Option<u64>| usize::try_from(dim.unwrap_or(640).min(MAX_INPUT_SIDE));
-    let (height, width) = match *dims {
-        [None | Some(1), None | Some(3), height, width] => match (side(height), side(width)) {
-            (Ok(height), Ok(width)) => (height, width),
-            _ => return Err(unsupported("its input is too large".to_owned())),
+    let (width, height) = input_size(dims).map_err(unsupported)?;
+    let told_family = told.decoder()?;
+    let mut found = None;
+    let mut have = String::new();
+    let grey = vec![f32::from(PADDING) / 255.0; 3 * height * width];
+    let ran = backend.run([1, 3, height, width], &grey, &mut |outputs| {
+        have = shapes(outputs);
+        let family = told_family.or_else(|| DecoderKind::guess(outputs, width, height));
+        found = family.map(|family| (family, family.classes(outputs)));
+    });
+    ran.map_err(|source| DetectorError::Load {
+        path: file.path.clone(),
+        source,
+    })?;
+    let (decoder, classes) = found.ok_or_else(|| unsupported(format!("its outputs are {have}")))?;
+    let (placement, colours) = decoder.input();
+    let labels = match decoder {
+        _ if !told.labels.is_empty() => told.labels.clone(),
+        DecoderKind::CenterFace => vec!["face".to_owned()],
+        _ => match onnx::labels(&file.bytes) {
+            labels if !labels.is_empty() => labels,
+            _ if classes == COCO.len() => owned(COCO),
+            _ => Vec::new(),
         },
-        _ => {
-            return Err(unsupported(format!(
-                "its input is {dims:?}, not [1, 3, height, width]"
-            )));
-        }
-    };
-    let shape = [1, 3, height, width];
-    let outputs = backend
-        .run(shape, &vec![114.0; 3 * height * width])
-        .map_err(|source| DetectorError::Load {
-            path: file.path.clone(),
-            source,
-        })?;
-    let decoder = DecoderKind::guess(&outputs, width, height)
-        .ok_or_else(|| unsupported(format!("its outputs are {}", shapes(&outputs))))?;
-    let classes = outputs[0]
-        .shape
-        .last()
-        .map_or(0, |values| values.saturating_sub(5));
-    let (order, labels): (_, &'static [&'static str]) = match decoder {
-        DecoderKind::Yolox if classes == COCO.len() => (ChannelOrder::Bgr, COCO),
-        DecoderKind::Yolox => (ChannelOrder::Bgr, &[]),
-        DecoderKind::CenterFace => (ChannelOrder::Rgb, &["face"]),
     };
     Ok(Shape {
         decoder,
         input: InputSize::Fixed { width, height },
-        order,
+        placement: told.placed(placement)?,
+        colours: told.coloured(colours)?,
         labels,
     })
+}
+
+/// Width and height of an input of `dims`; the usual size where the model leaves it open.
+fn input_size(dims: &[Option<u64>]) -> Result<(usize, usize), String> {
+    let [None | Some(1), None | Some(3), height, width] = *dims else {
+        return Err(format!("its input is {dims:?}, not [1, 3, height, width]"));
+    };
+    let side = |dim: Option<u64>| match dim.unwrap_or(USUAL_SIDE) {
+        side @ 1..=MAX_INPUT_SIDE => usize::try_from(side).ok(),
+        _ => None,
+    };
+    let size = side(width).zip(side(height));
+    size.ok_or_else(|| format!("its input is {dims:?}, over {MAX_INPUT_SIDE} pixels a side"))
+}
+
+fn owned(labels: &[&str]) -> Vec<String> {
+    labels.iter().map(|label| (*label).to_owned()).collect()
 }

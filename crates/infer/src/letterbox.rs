@@ -1,13 +1,9 @@
-//! Fits a picture into a model's input: scaled to fit, top-left, padded with grey, as float planes.
-//! Owns the geometry both ways: what it did, and how boxes get back to the picture.
-
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+//! How a picture lies in a model's input: size, scale and place, both ways. Pixels are not its
+//! business, see `prepare`.
 
 use crate::detection::Detection;
-use crate::image::Picture;
 
-/// Grey value of the padding, as models of this family are trained with.
+/// Grey value of the padding, as models of these families are trained with.
 pub const PADDING: u8 = 114;
 
 /// How large a model's input is.
@@ -30,20 +26,28 @@ pub enum InputSize {
     },
 }
 
-/// Order of a model's colour planes.
+/// Where the picture goes in an input of another shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChannelOrder {
-    /// Red first.
-    Rgb,
-    /// Blue first.
-    Bgr,
+pub enum Placement {
+    /// Scaled to fit, top-left; the size cut to whole pixels.
+    TopLeft,
+    /// Scaled to fit, in the middle; the size rounded, an odd pixel of padding at the right or below.
+    Center,
+    /// Stretched over the whole input.
+    Stretch,
 }
 
 /// Where a picture lies in a model's input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Letterbox {
-    /// Input pixels for one picture pixel.
-    pub scale: f32,
+    /// Input pixels for one picture pixel, along a row.
+    pub scale_x: f32,
+    /// The same along a column.
+    pub scale_y: f32,
+    /// Input pixels left of the picture.
+    pub left: usize,
+    /// Rows above it.
+    pub top: usize,
     /// Pixels a row that the picture covers.
     pub inner_width: usize,
     /// Rows that the picture covers.
@@ -56,24 +60,27 @@ pub struct Letterbox {
 
 impl Letterbox {
     /// Fits a picture of `width` x `height` pixels, neither of them 0.
-    pub fn fit(width: usize, height: usize, size: InputSize) -> Self {
+    pub fn fit(width: usize, height: usize, size: InputSize, placement: Placement) -> Self {
         // In double precision: 720 rows at 416/1280 are 234, not 233.
         let (width_f, height_f) = (width as f64, height as f64);
-        let (scale, most_width, most_height) = match size {
-            InputSize::Fixed {
-                width: to_width,
-                height: to_height,
-            } => {
-                let scale = (to_width as f64 / width_f).min(to_height as f64 / height_f);
-                (scale, to_width, to_height)
-            }
-            InputSize::Multiple { longest, .. } => {
-                let scale = (longest as f64 / width_f.max(height_f)).min(1.0);
-                (scale, longest, longest)
+        let (most_width, most_height, most_scale) = match size {
+            InputSize::Fixed { width, height } => (width, height, f64::INFINITY),
+            InputSize::Multiple { longest, .. } => (longest, longest, 1.0),
+        };
+        let (fit_x, fit_y) = (most_width as f64 / width_f, most_height as f64 / height_f);
+        let (scale_x, scale_y) = match placement {
+            Placement::Stretch => (fit_x.min(most_scale), fit_y.min(most_scale)),
+            Placement::TopLeft | Placement::Center => {
+                let scale = fit_x.min(fit_y).min(most_scale);
+                (scale, scale)
             }
         };
-        let inner_width = ((width_f * scale) as usize).clamp(1, most_width);
-        let inner_height = ((height_f * scale) as usize).clamp(1, most_height);
+        let whole = |pixels: f64| match placement {
+            Placement::Center => pixels.round_ties_even(),
+            Placement::TopLeft | Placement::Stretch => pixels,
+        };
+        let inner_width = (whole(width_f * scale_x) as usize).clamp(1, most_width);
+        let inner_height = (whole(height_f * scale_y) as usize).clamp(1, most_height);
         let (width, height) = match size {
             InputSize::Fixed { width, height } => (width, height),
             InputSize::Multiple { multiple, .. } => (
@@ -81,8 +88,15 @@ impl Letterbox {
                 inner_height.next_multiple_of(multiple),
             ),
         };
+        let (left, top) = match placement {
+            Placement::Center => ((width - inner_width) / 2, (height - inner_height) / 2),
+            Placement::TopLeft | Placement::Stretch => (0, 0),
+        };
         Self {
-            scale: scale as f32,
+            scale_x: scale_x as f32,
+            scale_y: scale_y as f32,
+            left,
+            top,
             inner_width,
             inner_height,
             width,
@@ -92,121 +106,10 @@ impl Letterbox {
 
     /// Brings a box from input pixels to picture pixels.
     pub fn undo(&self, detection: &mut Detection) {
-        detection.x /= self.scale;
-        detection.y /= self.scale;
-        detection.w /= self.scale;
-        detection.h /= self.scale;
-    }
-}
-
-/// Fills model inputs. Buffers are kept, so that pictures of one size need no allocation.
-#[derive(Debug)]
-pub struct Preparer {
-    resizer: Resizer,
-    options: ResizeOptions,
-    resized: Vec<u8>,
-    planes: Vec<f32>,
-    last: Option<Letterbox>,
-}
-
-impl Default for Preparer {
-    fn default() -> Self {
-        Self {
-            resizer: Resizer::new(),
-            options: ResizeOptions::new()
-                .resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear))
-                .use_alpha(false),
-            resized: Vec::new(),
-            planes: Vec::new(),
-            last: None,
-        }
-    }
-}
-
-/// Why a picture can't be fitted.
-#[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
-    /// The pixel buffer is shorter than the size says.
-    #[error("the picture's pixels don't match its size")]
-    Buffer(#[source] fast_image_resize::ImageBufferError),
-    /// The resizer refused.
-    #[error("the picture can't be resized")]
-    Resize(#[source] fast_image_resize::ResizeError),
-}
-
-impl Preparer {
-    /// Fits `picture` and returns the planes, `[3, height, width]` with values 0 to 255.
-    pub fn prepare(
-        &mut self,
-        picture: &Picture,
-        letterbox: &Letterbox,
-        order: ChannelOrder,
-    ) -> Result<&[f32], PrepareError> {
-        if self.last != Some(*letterbox) {
-            self.planes.clear();
-            self.planes
-                .resize(3 * letterbox.width * letterbox.height, f32::from(PADDING));
-            self.last = Some(*letterbox);
-        }
-        let (width, height) = (letterbox.inner_width, letterbox.inner_height);
-        let pixels = if (picture.width, picture.height) == (width, height) {
-            &picture.rgb
-        } else {
-            self.resize(picture, width, height)?;
-            &self.resized
-        };
-        let plane = letterbox.width * letterbox.height;
-        let (first, rest) = self.planes.split_at_mut(plane);
-        let (second, third) = rest.split_at_mut(plane);
-        let (red, blue) = match order {
-            ChannelOrder::Rgb => (first, third),
-            ChannelOrder::Bgr => (third, first),
-        };
-        for (row, rgb) in pixels.chunks_exact(width * 3).take(height).enumerate() {
-            let span = row * letterbox.width..row * letterbox.width + width;
-            let red = &mut red[span.clone()];
-            let green = &mut second[span.clone()];
-            let blue = &mut blue[span];
-            let planes = red.iter_mut().zip(green).zip(blue);
-            for (((red, green), blue), pixel) in planes.zip(rgb.chunks_exact(3)) {
-                *red = f32::from(pixel[0]);
-                *green = f32::from(pixel[1]);
-                *blue = f32::from(pixel[2]);
-            }
-        }
-        Ok(&self.planes)
-    }
-
-    /// The planes of the last picture.
-    pub fn planes(&self) -> &[f32] {
-        &self.planes
-    }
-
-    fn resize(
-        &mut self,
-        picture: &Picture,
-        width: usize,
-        height: usize,
-    ) -> Result<(), PrepareError> {
-        self.resized.resize(width * height * 3, 0);
-        let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
-        let source = ImageRef::new(
-            side(picture.width),
-            side(picture.height),
-            &picture.rgb,
-            PixelType::U8x3,
-        )
-        .map_err(PrepareError::Buffer)?;
-        let mut target = Image::from_slice_u8(
-            side(width),
-            side(height),
-            &mut self.resized,
-            PixelType::U8x3,
-        )
-        .map_err(PrepareError::Buffer)?;
-        self.resizer
-            .resize(&source, &mut target, &self.options)
-            .map_err(PrepareError::Resize)
+        detection.x = (detection.x - self.left as f32) / self.scale_x;
+        detection.y = (detection.y - self.top as f32) / self.scale_y;
+        detection.w /= self.scale_x;
+        detection.h /= self.scale_y;
     }
 }
 
@@ -219,17 +122,9 @@ mod tests {
         height: 416,
     };
 
-    fn flat(width: usize, height: usize, rgb: [u8; 3]) -> Picture {
-        Picture {
-            width,
-            height,
-            rgb: rgb.repeat(width * height),
-        }
-    }
-
     #[test]
     fn a_wide_picture_fills_the_width() {
-        let fit = Letterbox::fit(1280, 720, FIXED);
+        let fit = Letterbox::fit(1280, 720, FIXED, Placement::TopLeft);
         assert_eq!((fit.inner_width, fit.inner_height), (416, 234));
         assert_eq!((fit.width, fit.height), (416, 416));
         let mut detection = Detection {
@@ -247,9 +142,9 @@ mod tests {
 
     #[test]
     fn small_and_thin_pictures_keep_a_pixel() {
-        let fit = Letterbox::fit(1, 1, FIXED);
+        let fit = Letterbox::fit(1, 1, FIXED, Placement::TopLeft);
         assert_eq!((fit.inner_width, fit.inner_height), (416, 416));
-        let fit = Letterbox::fit(10_000, 1, FIXED);
+        let fit = Letterbox::fit(10_000, 1, FIXED, Placement::TopLeft);
         assert_eq!((fit.inner_width, fit.inner_height), (416, 1));
     }
 
@@ -259,61 +154,52 @@ mod tests {
             multiple: 32,
             longest: 640,
         };
-        let fit = Letterbox::fit(1280, 720, size);
+        let fit = Letterbox::fit(1280, 720, size, Placement::TopLeft);
         assert_eq!((fit.inner_width, fit.inner_height), (640, 360));
         assert_eq!((fit.width, fit.height), (640, 384));
-        let fit = Letterbox::fit(20, 10, size);
-        assert_eq!((fit.scale, fit.width, fit.height), (1.0, 32, 32));
+        let fit = Letterbox::fit(20, 10, size, Placement::TopLeft);
+        assert_eq!((fit.scale_x, fit.width, fit.height), (1.0, 32, 32));
     }
 
     #[test]
-    fn planes_hold_the_picture_top_left_and_grey_elsewhere() {
+    fn a_centred_picture_has_its_odd_pixel_of_padding_below() {
         let size = InputSize::Fixed {
-            width: 4,
-            height: 4,
+            width: 640,
+            height: 640,
         };
-        let fit = Letterbox::fit(2, 1, size);
-        assert_eq!((fit.inner_width, fit.inner_height), (4, 2));
-        let mut preparer = Preparer::default();
-        let picture = flat(2, 1, [10, 20, 30]);
-        for (order, first, last) in [
-            (ChannelOrder::Rgb, 10.0, 30.0),
-            (ChannelOrder::Bgr, 30.0, 10.0),
-        ] {
-            let planes = preparer.prepare(&picture, &fit, order).unwrap();
-            let grey = f32::from(PADDING);
-            let expect = |value: f32| [[value; 8], [grey; 8]].concat();
-            assert_eq!(planes[..16], expect(first));
-            assert_eq!(planes[16..32], expect(20.0));
-            assert_eq!(planes[32..], expect(last));
-        }
+        let fit = Letterbox::fit(1280, 722, size, Placement::Center);
+        // 279 rows are left.
+        assert_eq!((fit.inner_width, fit.inner_height), (640, 361));
+        assert_eq!((fit.left, fit.top), (0, 139));
+        let mut detection = Detection {
+            x: 320.0,
+            y: 139.0,
+            w: 10.0,
+            h: 20.0,
+            ..Detection::default()
+        };
+        fit.undo(&mut detection);
+        assert_eq!((detection.x, detection.y), (640.0, 0.0));
+        assert_eq!((detection.w, detection.h), (20.0, 40.0));
     }
 
     #[test]
-    fn the_padding_is_renewed_when_the_shape_changes() {
+    fn a_stretched_picture_covers_the_input() {
         let size = InputSize::Fixed {
-            width: 4,
-            height: 4,
+            width: 320,
+            height: 240,
         };
-        let mut preparer = Preparer::default();
-        let tall = Letterbox::fit(1, 2, size);
-        let wide = Letterbox::fit(2, 1, size);
-        preparer
-            .prepare(&flat(1, 2, [1; 3]), &tall, ChannelOrder::Rgb)
-            .unwrap();
-        let planes = preparer
-            .prepare(&flat(2, 1, [2; 3]), &wide, ChannelOrder::Rgb)
-            .unwrap();
-        assert_eq!(planes[..16], [[2.0; 8], [f32::from(PADDING); 8]].concat());
-    }
-
-    #[test]
-    fn a_buffer_that_is_too_short_is_an_error() {
-        let mut picture = flat(8, 8, [0; 3]);
-        picture.rgb.truncate(10);
-        let fit = Letterbox::fit(8, 8, FIXED);
-        let mut preparer = Preparer::default();
-        let result = preparer.prepare(&picture, &fit, ChannelOrder::Rgb);
-        assert!(result.is_err());
+        let fit = Letterbox::fit(1280, 720, size, Placement::Stretch);
+        assert_eq!((fit.inner_width, fit.inner_height), (320, 240));
+        let mut detection = Detection {
+            x: 80.0,
+            y: 60.0,
+            w: 160.0,
+            h: 120.0,
+            ..Detection::default()
+        };
+        fit.undo(&mut detection);
+        assert_eq!((detection.x, detection.y), (320.0, 180.0));
+        assert_eq!((detection.w, detection.h), (640.0, 360.0));
     }
 }

@@ -5,14 +5,17 @@
 pub mod backend;
 pub mod catalogue;
 pub mod decode;
+pub mod description;
 pub mod detection;
 pub mod detector;
 pub mod image;
 pub mod letterbox;
 pub mod locate;
 pub mod onnx;
+pub mod prepare;
 pub mod raw;
 
+pub use backend::{LoadOptions, Provider};
 pub use catalogue::{CATALOGUE, Entry};
 pub use detection::Detection;
 pub use detector::{Detector, DetectorError, Options, Timings};

@@ -6,6 +6,9 @@
 /// `TensorShapeProto` and `Dimension`.
 mod field {
     pub(super) const MODEL_GRAPH: u64 = 7;
+    pub(super) const MODEL_METADATA: u64 = 14;
+    pub(super) const ENTRY_KEY: u64 = 1;
+    pub(super) const ENTRY_VALUE: u64 = 2;
     pub(super) const GRAPH_NODE: u64 = 1;
     pub(super) const GRAPH_INITIALIZER: u64 = 5;
     pub(super) const GRAPH_INPUT: u64 = 11;
@@ -26,6 +29,8 @@ mod field {
 const FLOAT: u64 = 1;
 /// Dimensions of an input that are accepted.
 const MAX_DIMS: usize = 8;
+/// Classes whose names are read.
+const MAX_LABELS: usize = 10_000;
 
 /// The input of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +66,48 @@ pub fn input(model: &[u8]) -> Result<InputInfo, OnnxError> {
         }
     }
     Err(OnnxError::NoInput)
+}
+
+/// Names of the classes as programs of Ultralytics write them into a model: the metadata `names`, a
+/// dictionary in Python's form, `{0: 'person', 1: 'car'}`. Empty when there are none.
+pub fn labels(model: &[u8]) -> Vec<String> {
+    let metadata = |item: Result<Item<'_>, OnnxError>| {
+        let item = item.ok().filter(|it| it.number == field::MODEL_METADATA)?;
+        let entry = item.bytes().ok()?;
+        let text = |number| std::str::from_utf8(child(entry, number).ok()??).ok();
+        (text(field::ENTRY_KEY)? == "names").then(|| text(field::ENTRY_VALUE).map(str::to_owned))?
+    };
+    let names = fields(model).find_map(metadata);
+    names
+        .and_then(|names| python_names(&names))
+        .unwrap_or_default()
+}
+
+/// `None`: not such a dictionary, or not with the numbers 0, 1, 2 and so on.
+fn python_names(text: &str) -> Option<Vec<String>> {
+    let mut rest = text.trim().strip_prefix('{')?.trim_start();
+    let mut names = Vec::new();
+    while !rest.starts_with('}') {
+        let (number, after) = rest.split_once(':')?;
+        if number.trim().parse::<usize>().ok()? != names.len() || names.len() == MAX_LABELS {
+            return None;
+        }
+        let after = after.trim_start();
+        let quote = after.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+        let mut name = String::new();
+        let mut chars = after[1..].char_indices();
+        let end = loop {
+            match chars.next()? {
+                (at, c) if c == quote => break at + 2,
+                (_, '\\') => name.push(chars.next()?.1),
+                (_, c) => name.push(c),
+            }
+        };
+        names.push(name);
+        rest = after[end..].trim_start();
+        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+    }
+    Some(names)
 }
 
 /// The same model with an input of `[1, 3, any, any]`. Recorded sizes of other values are left out,
@@ -356,6 +403,30 @@ mod tests {
         assert_eq!(after.name, "data");
         assert_eq!(after.dims, [Some(1), Some(3), None, None]);
         assert_eq!(with_free_size(&freed).unwrap(), freed);
+    }
+
+    #[test]
+    fn names_of_classes_are_read_from_the_metadata() {
+        let mut entry = Vec::new();
+        put_bytes(&mut entry, field::ENTRY_KEY, b"names");
+        let text = "{0: 'hard hat', 1: \"driver's seat\", 2: 'it\\'s'}";
+        put_bytes(&mut entry, field::ENTRY_VALUE, text.as_bytes());
+        let mut model = model();
+        assert!(labels(&model).is_empty());
+        put_bytes(&mut model, field::MODEL_METADATA, &entry);
+        assert_eq!(labels(&model), ["hard hat", "driver's seat", "it's"]);
+        for bad in [
+            "",
+            "{",
+            "{0: person}",
+            "{1: 'a'}",
+            "{0: 'a",
+            "['a']",
+            "{0: 'a' 0: 'b'}",
+        ] {
+            assert_eq!(python_names(bad), None, "{bad}");
+        }
+        assert_eq!(python_names("{}"), Some(Vec::new()));
     }
 
     #[test]

@@ -1,21 +1,20 @@
 //! What a node may ask of its surroundings during setup, and the handles it may keep.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use edgeflow_spec::instance_config::InstanceConfig;
 use edgeflow_stream::frame::stream_id;
 
-use crate::{NodeError, Stop};
+use crate::shown::Shown;
+use crate::{Counter, Fact, NodeError, Stop, Timer};
 
 /// A node's surroundings.
 #[derive(Debug)]
 pub struct Context {
     config: Arc<InstanceConfig>,
     condition: Condition,
-    counters: Counters,
+    shown: Shown,
     stop: Stop,
 }
 
@@ -24,14 +23,14 @@ impl Context {
         Self {
             config,
             condition,
-            counters: Counters::default(),
+            shown: Shown::default(),
             stop,
         }
     }
 
-    /// Shows the node's counters in these.
-    pub(crate) fn with_counters(mut self, counters: Counters) -> Self {
-        self.counters = counters;
+    /// Shows counters, facts and times there.
+    pub(crate) fn with_shown(mut self, shown: Shown) -> Self {
+        self.shown = shown;
         self
     }
 
@@ -115,7 +114,19 @@ impl Context {
     /// A counter of the node's own, made at the first call with this name (a-z, 0-9, `_`); may be
     /// kept and used from other threads. A node has at most 32.
     pub fn counter(&self, name: &str) -> Counter {
-        self.counters.get(name)
+        self.shown.counters.get(name)
+    }
+
+    /// A short text about the node, by name (a-z, 0-9, `_`), such as what it runs on; may be kept and
+    /// changed from other threads. A node has at most 32.
+    pub fn fact(&self, name: &str) -> Fact {
+        self.shown.facts.get(name)
+    }
+
+    /// Times of a part of the node's loop, by name (a-z, 0-9, `_`); may be kept and used from other
+    /// threads. A node has at most 32.
+    pub fn timer(&self, name: &str) -> Timer {
+        self.shown.timers.get(name)
     }
 
     /// Whether the node has to stop; may be kept and used from other threads.
@@ -206,89 +217,9 @@ impl Condition {
     }
 }
 
-/// Counters that a node may have.
-const MAX_COUNTERS: usize = 32;
-
-/// The node's own counters, by name. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counters {
-    all: Arc<Mutex<BTreeMap<String, Counter>>>,
-}
-
-impl Counters {
-    fn get(&self, name: &str) -> Counter {
-        let mut all = self.lock();
-        if let Some(counter) = all.get(name) {
-            return counter.clone();
-        }
-        let counter = Counter::default();
-        let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if !name.is_empty() && name.bytes().all(is_word) && all.len() < MAX_COUNTERS {
-            all.insert(name.to_owned(), counter.clone());
-        } else {
-            tracing::warn!(
-                name,
-                limit = MAX_COUNTERS,
-                "a counter is not shown: its name is not a-z, 0-9 and _, or there are too many"
-            );
-        }
-        counter
-    }
-
-    pub(crate) fn values(&self) -> HashMap<String, u64> {
-        let all = self.lock();
-        let values = all.iter();
-        values
-            .map(|(name, counter)| (name.clone(), counter.value()))
-            .collect()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Counter>> {
-        self.all
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// A number that only grows, since the process started: shown next to the node and exported to
-/// Prometheus as `edgeflow_node_counter_total`. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<AtomicU64>);
-
-impl Counter {
-    /// Adds to it.
-    pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// For a number that is counted elsewhere. A smaller one is ignored.
-    pub fn raise_to(&self, value: u64) {
-        self.0.fetch_max(value, Ordering::Relaxed);
-    }
-
-    /// What it is now.
-    pub fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counters_are_shared_by_name_and_bounded() {
-        let counters = Counters::default();
-        counters.get("lost").add(2);
-        counters.get("lost").raise_to(1);
-        counters.get("lost").raise_to(7);
-        counters.get("no name").add(1);
-        for number in 0..100 {
-            counters.get(&format!("c{number}")).add(1);
-        }
-        let values = counters.values();
-        assert_eq!((values.len(), values["lost"]), (MAX_COUNTERS, 7));
-    }
 
     #[test]
     fn assets_are_found_in_order_and_paths_are_taken_as_they_are() {

@@ -32,6 +32,7 @@ mod node;
 mod outputs;
 mod params;
 mod runner;
+mod shown;
 mod spans;
 mod stop;
 pub mod testing;
@@ -44,7 +45,7 @@ pub use edgeflow_stream::{Codec, Detection, Frame, Header, Kind, Meta, Track, cl
 pub use serde;
 pub use tracing;
 
-pub use context::{Condition, Context, Counter, Producer};
+pub use context::{Condition, Context, Producer};
 pub use error::NodeError;
 pub use fusion::{
     DEFAULT_BYTES, DEFAULT_FRAMES, DEFAULT_TIMEOUT, DEFAULT_TOLERANCE, FrameSet, FusedNode, Fusion,
@@ -54,4 +55,5 @@ pub use node::{Input, Node, Source, Step};
 pub use outputs::Outputs;
 pub use params::{NoParams, ParamsError, parse_params};
 pub use runner::{run_fused, run_node, run_source};
+pub use shown::{Counter, Fact, Timer};
 pub use stop::Stop;

@@ -220,8 +220,8 @@ impl Session {
         setup: impl FnOnce(&mut Context) -> Result<T, NodeError>,
     ) -> Result<T, RunError> {
         let (condition, stop) = (self.condition.clone(), self.stop.clone());
-        let mut context = Context::new(Arc::clone(&self.config), condition, stop)
-            .with_counters(self.status.counters());
+        let mut context =
+            Context::new(Arc::clone(&self.config), condition, stop).with_shown(self.status.shown());
         let node = setup(&mut context).map_err(|error| RunError::Setup(error.chain()))?;
         self.status.set_state(NodeState::Ready);
         tracing::info!(instance = %self.config.instance.id, "node ready");

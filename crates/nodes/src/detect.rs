@@ -1,8 +1,9 @@
 //! `detect`: finds objects with a model. The frame goes on as it came, with `detections` in its
 //! metadata.
 
-use edgeflow::{Context, Detection, Input, Node, NodeError, Outputs, tracing};
-use edgeflow_infer::{Detector, Options};
+use edgeflow::{Context, Detection, Input, Node, NodeError, Outputs, Timer, tracing};
+use edgeflow_infer::detector::Timings;
+use edgeflow_infer::{Detector, LoadOptions, Options, Provider};
 use serde::Deserialize;
 
 use crate::motion::check_shares;
@@ -20,8 +21,13 @@ pub(crate) struct Params {
     #[serde(default)]
     threads: usize,
     #[serde(default)]
+    provider: Option<String>,
+    #[serde(default)]
     labels: Option<Vec<String>>,
 }
+
+/// Folder of the node's own folder with what accelerators have compiled.
+const ENGINES: &str = "engines";
 
 fn default_threshold() -> f32 {
     Options::default().threshold
@@ -36,6 +42,34 @@ fn default_iou() -> f32 {
 pub(crate) struct Detect {
     detector: Detector,
     labels: Option<Vec<String>>,
+    parts: Parts,
+}
+
+/// Where the time goes.
+#[derive(Debug)]
+struct Parts {
+    decode: Timer,
+    prepare: Timer,
+    infer: Timer,
+    boxes: Timer,
+}
+
+impl Parts {
+    fn new(ctx: &Context) -> Self {
+        Self {
+            decode: ctx.timer("decode"),
+            prepare: ctx.timer("prepare"),
+            infer: ctx.timer("infer"),
+            boxes: ctx.timer("boxes"),
+        }
+    }
+
+    fn record(&self, timings: &Timings) {
+        self.decode.record(timings.decode);
+        self.prepare.record(timings.prepare);
+        self.infer.record(timings.infer);
+        self.boxes.record(timings.boxes);
+    }
 }
 
 impl Node for Detect {
@@ -43,19 +77,34 @@ impl Node for Detect {
 
     fn setup(ctx: &mut Context, params: Params) -> Result<Self, NodeError> {
         check_shares(&[("threshold", params.threshold), ("iou", params.iou)])?;
+        let runtime = LoadOptions {
+            provider: provider(params.provider.as_deref())?,
+            threads: params.threads,
+            library_dirs: ctx.asset_dirs().to_vec(),
+            cache_dir: engines(ctx),
+        };
         let options = Options {
             threshold: params.threshold,
             iou: params.iou,
-            threads: params.threads,
+            runtime,
         };
         let detector = Detector::load(&params.model, ctx.asset_dirs(), options)?;
         check_labels(&detector, params.labels.as_deref().unwrap_or_default())?;
-        let (family, runtime) = detector.kind();
+        let (family, runtime) = (detector.family(), detector.runtime());
         let path = detector.path().display();
         tracing::info!(model = detector.name(), %path, family, runtime, "model loaded");
+        ctx.fact("model")
+            .set(format!("{} ({family})", detector.name()));
+        ctx.fact("runtime").set(runtime);
+        let passed_over = detector.passed_over();
+        if !passed_over.is_empty() {
+            tracing::info!(?passed_over, "not taken");
+            ctx.fact("passed_over").set(passed_over.join("; "));
+        }
         Ok(Self {
             detector,
             labels: params.labels,
+            parts: Parts::new(ctx),
         })
     }
 
@@ -87,7 +136,7 @@ impl Node for Detect {
         let mut meta = frame.read_meta()?;
         meta.set_detections(&detections)?;
         frame.set_meta(&meta);
-        tracing::debug!(timings = ?self.detector.timings(), detections = detections.len(), "frame done");
+        self.parts.record(&self.detector.timings());
         out.send("out", frame)
     }
 
@@ -100,10 +149,34 @@ impl Node for Detect {
     }
 }
 
+fn provider(name: Option<&str>) -> Result<Provider, NodeError> {
+    let Some(name) = name else {
+        return Ok(Provider::Auto);
+    };
+    Provider::by_name(name).ok_or_else(|| {
+        let known = Provider::ALL.map(|(name, _)| name).join(", ");
+        NodeError::new(format!(
+            "parameter `provider`: there is no `{name}`; it can be {known}"
+        ))
+    })
+}
+
+/// Without it engines are compiled at each start.
+fn engines(ctx: &Context) -> Option<std::path::PathBuf> {
+    let dir = ctx.state_dir().join(ENGINES);
+    match std::fs::create_dir_all(&dir) {
+        Ok(()) => Some(dir),
+        Err(error) => {
+            tracing::warn!(dir = %dir.display(), %error, "compiled engines are not kept");
+            None
+        }
+    }
+}
+
 /// A filter for a class that the model does not have would silently find nothing.
 fn check_labels(detector: &Detector, wanted: &[String]) -> Result<(), NodeError> {
     let known = detector.labels();
-    let unknown = wanted.iter().find(|label| !known.contains(&label.as_str()));
+    let unknown = wanted.iter().find(|label| !known.contains(label));
     match unknown {
         Some(label) if !known.is_empty() => Err(NodeError::new(format!(
             "parameter `labels`: model `{}` has no class `{label}`; it has {}",

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use edgeflow_infer::{Detector, Options};
+use edgeflow_infer::{Detector, LoadOptions, Options, Provider};
 
 /// What to do with models.
 #[derive(Debug, clap::Subcommand)]
@@ -17,7 +17,15 @@ pub(crate) enum Command {
         /// A picture (PNG or JPEG) to try it on.
         #[arg(long, value_name = "FILE")]
         picture: Option<PathBuf>,
+        /// What it runs on: auto, rten, cpu, xnnpack, cuda, tensorrt or openvino.
+        #[arg(long, default_value = "auto", value_parser = provider)]
+        provider: Provider,
     },
+}
+
+fn provider(name: &str) -> Result<Provider, String> {
+    let known = || Provider::ALL.map(|(name, _)| name).join(", ");
+    Provider::by_name(name).ok_or_else(|| format!("it can be {}", known()))
 }
 
 pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
@@ -25,15 +33,28 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
         model,
         assets,
         picture,
+        provider,
     } = command;
-    let mut detector = Detector::load(model, assets, Options::default())?;
-    let (family, runtime) = detector.kind();
+    let options = Options {
+        runtime: LoadOptions {
+            provider: *provider,
+            library_dirs: assets.clone(),
+            ..LoadOptions::default()
+        },
+        ..Options::default()
+    };
+    let mut detector = Detector::load(model, assets, options)?;
     println!(
-        "{}: {} ({family}, {} classes, runs in {runtime})",
+        "{}: {} ({}, {} classes, runs in {})",
         detector.name(),
         detector.path().display(),
-        detector.labels().len()
+        detector.family(),
+        detector.labels().len(),
+        detector.runtime()
     );
+    for reason in detector.passed_over() {
+        println!("not taken: {reason}");
+    }
     if let Some(path) = picture {
         let picture = crate::clip::read_picture(path)?;
         let found = detector.detect(&picture)?.to_vec();

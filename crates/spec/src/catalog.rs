@@ -254,7 +254,7 @@ const MOTION: Builtin = Builtin {
 
 const DETECT: Builtin = Builtin {
     name: "detect",
-    summary: "Finds objects or faces with an ONNX model, on the CPU.",
+    summary: "Finds objects or faces with an ONNX model.",
     inputs: &[IN_FRAMES],
     outputs: &[OUT_DETECTIONS],
     params: &[
@@ -263,8 +263,8 @@ const DETECT: Builtin = Builtin {
             kind: ParamKind::Model,
             required: true,
             default: ParamDefault::None,
-            summary: "`centerface` (faces), `yolox-nano` (80 kinds of objects), or the path of an \
-                      ONNX file of one of these families.",
+            summary: "`centerface` (faces), `yolox-nano` (80 kinds of objects), or an ONNX file by \
+                      name or path: YOLOX, YOLOv5 to 12, SSD, UltraFace, NanoDet-Plus, CenterFace.",
         },
         Param {
             name: "threshold",
@@ -286,6 +286,25 @@ const DETECT: Builtin = Builtin {
             required: false,
             default: ParamDefault::Integer(0),
             summary: "Threads for the model; 0 lets the node choose.",
+        },
+        Param {
+            name: "provider",
+            kind: ParamKind::Choice {
+                options: Cow::Borrowed(&[
+                    Cow::Borrowed("auto"),
+                    Cow::Borrowed("rten"),
+                    Cow::Borrowed("cpu"),
+                    Cow::Borrowed("xnnpack"),
+                    Cow::Borrowed("cuda"),
+                    Cow::Borrowed("tensorrt"),
+                    Cow::Borrowed("openvino"),
+                ]),
+            },
+            required: false,
+            default: ParamDefault::Text("auto"),
+            summary: "What the model runs on. `rten` is built in and runs on the CPU; the others are of \
+                      ONNX Runtime, whose library has to be on the device. `auto` takes the fastest \
+                      that is there and takes the model.",
         },
         Param {
             name: "labels",

@@ -127,6 +127,15 @@ pub struct NodeStats {
     /// What the node itself counts, by name.
     #[prost(map = "string, uint64", tag = "9")]
     pub counters: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
+    /// What is so while it runs, in short texts: model, runtime.
+    #[prost(map = "string, string", tag = "10")]
+    pub facts: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Time in parts of the node's loop, over the last second.
+    #[prost(map = "string, message", tag = "11")]
+    pub parts: ::std::collections::HashMap<::prost::alloc::string::String, Latency>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Latency {

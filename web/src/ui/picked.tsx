@@ -1,5 +1,5 @@
 // What a click on the graph shows: a link's figures or a node's parameters and replicas.
-import type { ReactNode } from "react";
+import { Fragment, type ReactNode } from "react";
 
 import type { InstanceStatus } from "../gen/edgeflow/v1/status_pb";
 import type { LinkInfo, NodeInfo, System } from "../gen/edgeflow/v1/system_pb";
@@ -159,11 +159,44 @@ function NodePanel({ system, node, instances, close }: { system: System; node: N
             </>
           )}
         </dl>
+        <Facts instances={here} />
         <Counters instances={here} />
         <ParamsForm system={system} node={node} />
       </div>
       <InstanceTable instances={here} show="device" />
     </Panel>
+  );
+}
+
+/** What the node says of itself, a line for each different text, and the slowest replica's times in parts of its loop. */
+function Facts({ instances }: { instances: InstanceStatus[] }) {
+  const facts = new Map<string, Set<string>>();
+  const parts = new Map<string, { p50: number; p99: number }>();
+  for (const instance of instances) {
+    for (const [name, text] of Object.entries(instance.stats?.facts ?? {})) facts.set(name, (facts.get(name) ?? new Set()).add(text));
+    for (const [name, times] of Object.entries(instance.stats?.parts ?? {})) {
+      const known = parts.get(name);
+      if (times.maxUs > 0 && times.p99Us >= (known?.p99 ?? 0)) parts.set(name, { p50: times.p50Us, p99: times.p99Us });
+    }
+  }
+  if (facts.size === 0 && parts.size === 0) return null;
+  return (
+    <dl className="facts" aria-label="Facts">
+      {[...facts].sort().map(([name, texts]) => (
+        <Fragment key={name}>
+          <dt>{words(name)}</dt>
+          <dd>{[...texts].sort().join("; ")}</dd>
+        </Fragment>
+      ))}
+      {[...parts].sort().map(([name, times]) => (
+        <Fragment key={name}>
+          <dt>Time in {name}</dt>
+          <dd>
+            p50 {micros(times.p50)}, p99 {micros(times.p99)}
+          </dd>
+        </Fragment>
+      ))}
+    </dl>
   );
 }
 

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueView};
 use rten_tensor::prelude::*;
 
-use super::{Backend, BackendError, Tensor};
-
-/// Threads that one model may use at most.
-const MAX_THREADS: usize = 64;
+use super::{Backend, BackendError, TensorView};
 
 /// A model in rten, with a thread pool of its own.
 pub struct RtenBackend {
@@ -32,11 +29,7 @@ impl RtenBackend {
             ref inputs => return Err(BackendError::Inputs(inputs.len())),
         };
         let outputs = model.output_ids().to_vec();
-        let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            some => some,
-        }
-        .min(MAX_THREADS);
+        let threads = super::threads(threads);
         let pool = Arc::new(ThreadPool::with_num_threads(threads));
         Ok(Self {
             model,
@@ -54,11 +47,16 @@ impl RtenBackend {
 }
 
 impl Backend for RtenBackend {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "rten"
     }
 
-    fn run(&mut self, shape: [usize; 4], input: &[f32]) -> Result<Vec<Tensor>, BackendError> {
+    fn run(
+        &mut self,
+        shape: [usize; 4],
+        input: &[f32],
+        take: &mut dyn FnMut(&[TensorView<'_>]),
+    ) -> Result<(), BackendError> {
         let need = shape.iter().product();
         let view = ValueView::from_shape(shape, input).map_err(|_| BackendError::Shape {
             have: input.len(),
@@ -72,21 +70,25 @@ impl Backend for RtenBackend {
                 Some(self.options.clone()),
             )
             .map_err(|error| BackendError::Run(error.into()))?;
-        values
+        let tensors: Vec<(Vec<usize>, Vec<f32>)> = values
             .into_iter()
             .enumerate()
             .map(|(index, value)| to_tensor(value).ok_or(BackendError::Output(index)))
-            .collect()
+            .collect::<Result<_, _>>()?;
+        let views: Vec<TensorView<'_>> = tensors
+            .iter()
+            .map(|(shape, data)| TensorView { shape, data })
+            .collect();
+        take(&views);
+        Ok(())
     }
 }
 
-fn to_tensor(value: Value) -> Option<Tensor> {
+/// Without a copy unless the elements lie in another order.
+fn to_tensor(value: Value) -> Option<(Vec<usize>, Vec<f32>)> {
     let tensor = value.into_tensor::<f32>()?;
     let shape = tensor.shape().to_vec();
-    Some(Tensor {
-        shape,
-        data: tensor.into_data(),
-    })
+    Some((shape, tensor.into_data()))
 }
 
 impl std::fmt::Debug for RtenBackend {

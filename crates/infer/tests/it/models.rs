@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use edgeflow_infer::{Detection, Detector, DetectorError, Options, Picture};
+use edgeflow_infer::{
+    CATALOGUE, Detection, Detector, DetectorError, LoadOptions, Options, Picture, Provider,
+};
 
 fn asset_dirs() -> Vec<PathBuf> {
     let dirs = std::env::var_os("EDGEFLOW_TEST_ASSETS").unwrap_or_default();
@@ -20,6 +22,24 @@ fn asset(name: &str) -> Option<PathBuf> {
         eprintln!("skipped: {name} is in no folder of EDGEFLOW_TEST_ASSETS");
     }
     found
+}
+
+/// Options for a provider; `None`, with a word about it, where ONNX Runtime is not at hand.
+fn on(provider: Provider) -> Option<Options> {
+    let dir = PathBuf::from(std::env::var_os("EDGEFLOW_TEST_ONNXRUNTIME").unwrap_or_default());
+    let is_there = std::fs::read_dir(&dir).is_ok_and(|mut files| files.next().is_some());
+    if provider != Provider::Rten && !is_there {
+        eprintln!("skipped: no ONNX Runtime in the folder EDGEFLOW_TEST_ONNXRUNTIME");
+        return None;
+    }
+    Some(Options {
+        runtime: LoadOptions {
+            provider,
+            library_dirs: vec![dir],
+            ..LoadOptions::default()
+        },
+        ..Options::default()
+    })
 }
 
 fn photo(path: &Path) -> Picture {
@@ -79,20 +99,93 @@ fn check(model: &str, file: &str, label: &str, expected: Detection) {
         return;
     };
     let picture = photo(&path);
-    let mut detector = Detector::load(model, &asset_dirs(), Options::default()).unwrap();
-    let from_jpeg = detector.detect_jpeg(&jpeg(&picture)).unwrap().to_vec();
-    assert!(detector.timings().infer > std::time::Duration::ZERO);
-    eprintln!("{model}: {from_jpeg:?}, {:?}", detector.timings());
-    let found = detector.detect(&picture).unwrap().to_vec();
-    draw(&picture, &found, &format!("astronaut-{model}.png"));
-    for boxes in [found, from_jpeg] {
-        let best = boxes
-            .iter()
-            .find(|b| detector.label(b.class) == label)
-            .unwrap();
-        assert!(best.score >= expected.score, "{best:?}");
-        assert!(best.iou(&expected) > 0.75, "{best:?}");
+    for provider in [Provider::Rten, Provider::Cpu] {
+        let Some(options) = on(provider) else {
+            continue;
+        };
+        let mut detector = Detector::load(model, &asset_dirs(), options).unwrap();
+        let from_jpeg = detector.detect_jpeg(&jpeg(&picture)).unwrap().to_vec();
+        assert!(detector.timings().infer > std::time::Duration::ZERO);
+        let (runtime, timings) = (detector.runtime(), detector.timings());
+        eprintln!("{model} in {runtime}: {from_jpeg:?}, {timings:?}");
+        let found = detector.detect(&picture).unwrap().to_vec();
+        draw(&picture, &found, &format!("astronaut-{model}.png"));
+        for boxes in [found, from_jpeg] {
+            let best = boxes
+                .iter()
+                .find(|b| detector.label(b.class) == label)
+                .unwrap();
+            assert!(best.score >= expected.score, "{best:?}");
+            assert!(best.iou(&expected) > 0.75, "{best:?}");
+        }
     }
+}
+
+/// What a provider finds with a model on a picture.
+fn found(model: &str, provider: Provider, picture: &Picture) -> Option<Vec<Detection>> {
+    let mut detector = Detector::load(model, &asset_dirs(), on(provider)?).unwrap();
+    let runtime = detector.runtime();
+    if provider == Provider::Rten {
+        assert_eq!(runtime, "rten");
+    } else {
+        assert!(
+            runtime.starts_with("onnxruntime 1.") && runtime.ends_with(", cpu"),
+            "{runtime}"
+        );
+    }
+    Some(detector.detect(picture).unwrap().to_vec())
+}
+
+#[test]
+fn every_runtime_finds_what_the_reference_finds() {
+    let Some(path) = asset("astronaut.png") else {
+        return;
+    };
+    let whole = photo(&path);
+    // Other sizes and shapes are scaled and padded in other ways.
+    let half = Picture {
+        width: whole.width,
+        height: whole.height / 2,
+        rgb: whole.rgb[..whole.width * (whole.height / 2) * 3].to_vec(),
+    };
+    for entry in CATALOGUE.iter().filter(|entry| asset(entry.file).is_some()) {
+        for picture in [&whole, &half] {
+            let Some(reference) = found(entry.name, Provider::Cpu, picture) else {
+                return;
+            };
+            let other = found(entry.name, Provider::Rten, picture).unwrap();
+            assert!(!reference.is_empty());
+            assert_eq!(other.len(), reference.len(), "{other:?} {reference:?}");
+            for expected in &reference {
+                let same = |it: &&Detection| it.class == expected.class && it.iou(expected) > 0.9;
+                let same = other.iter().find(same);
+                let same = same.unwrap_or_else(|| panic!("{}: no {expected:?}", entry.name));
+                assert!(
+                    (same.score - expected.score).abs() < 0.02,
+                    "{same:?} {expected:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_automatic_choice_says_what_it_took_and_what_it_passed_over() {
+    let (Some(_), Some(options)) = (asset("centerface.onnx"), on(Provider::Auto)) else {
+        return;
+    };
+    let detector = Detector::load("centerface", &asset_dirs(), options).unwrap();
+    assert!(
+        detector.runtime().starts_with("onnxruntime "),
+        "{}",
+        detector.runtime()
+    );
+    let Some(options) = on(Provider::TensorRt) else {
+        return;
+    };
+    let error = Detector::load("centerface", &asset_dirs(), options).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.ends_with("was built without `tensorrt`"), "{cause}");
 }
 
 #[test]
@@ -128,8 +221,8 @@ fn a_model_by_path_is_recognised_by_its_digest() {
     };
     let detector = Detector::load(path.to_str().unwrap(), &[], Options::default()).unwrap();
     assert_eq!(
-        (detector.name(), detector.kind()),
-        ("yolox-nano", ("yolox", "rten"))
+        (detector.name(), detector.family()),
+        ("yolox-nano", "yolox")
     );
 }
 

@@ -16,7 +16,7 @@ use edgeflow_stream::subscriber::SubscriberStats;
 use tokio::sync::watch;
 
 use crate::Condition;
-use crate::context::Counters;
+use crate::shown::Shown;
 use crate::spans::Spans;
 
 pub(super) struct Status {
@@ -24,7 +24,7 @@ pub(super) struct Status {
     counts: Mutex<Counts>,
     links: Mutex<Links>,
     condition: Condition,
-    counters: Counters,
+    shown: Shown,
     spans: Spans,
 }
 
@@ -82,14 +82,14 @@ impl Status {
             counts: Mutex::default(),
             links: Mutex::default(),
             condition,
-            counters: Counters::default(),
+            shown: Shown::default(),
             spans: Spans::default(),
         }
     }
 
-    /// What the node itself counts.
-    pub(super) fn counters(&self) -> Counters {
-        self.counters.clone()
+    /// What the node shows of itself.
+    pub(super) fn shown(&self) -> Shown {
+        self.shown.clone()
     }
 
     /// Where the node's spans go.
@@ -204,7 +204,14 @@ impl Status {
             // A link that loses frames or holds the node up is the more urgent.
             condition: trouble.unwrap_or_else(|| self.condition.text()),
             at_unix_ms: clock::unix_ns() / 1_000_000,
-            counters: self.counters.values(),
+            counters: self.shown.counted(),
+            facts: self.shown.facts(),
+            parts: self
+                .shown
+                .timed()
+                .into_iter()
+                .map(|(name, times)| (name, latency(times)))
+                .collect(),
         }
     }
 }

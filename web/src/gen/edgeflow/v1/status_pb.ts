@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file edgeflow/v1/status.proto.
  */
 export const file_edgeflow_v1_status: GenFile = /*@__PURE__*/
-  fileDesc("ChhlZGdlZmxvdy92MS9zdGF0dXMucHJvdG8SC2VkZ2VmbG93LnYxIu4DCg5JbnN0YW5jZVN0YXR1cxIKCgJpZBgBIAEoCRIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIPCgdyZXBsaWNhGAQgASgNEhAKCHJldmlzaW9uGAUgASgEEhEKCXNwZWNfaGFzaBgGIAEoCRIpCgVwaGFzZRgHIAEoDjIaLmVkZ2VmbG93LnYxLkluc3RhbmNlUGhhc2USDgoGcmVhc29uGAggASgJEgsKA3BpZBgJIAEoDRIXCg9zdGFydGVkX3VuaXhfbXMYCiABKAMSEAoIcmVzdGFydHMYCyABKA0SGgoSbmV4dF9zdGFydF91bml4X21zGAwgASgDEigKCWxhc3RfZXhpdBgNIAEoCzIVLmVkZ2VmbG93LnYxLkV4aXRJbmZvEgsKA2NwdRgOIAEoARIRCglyc3NfYnl0ZXMYDyABKAQSJQoFc3RhdHMYECABKAsyFi5lZGdlZmxvdy52MS5Ob2RlU3RhdHMSEQoJZGV2aWNlX2lkGBEgASgJEhMKC2RldmljZV9uYW1lGBIgASgJEioKCnBhcmFtZXRlcnMYEyADKAsyFi5lZGdlZmxvdy52MS5QYXJhbWV0ZXISKAoGcGFyYW1zGBQgASgLMhguZWRnZWZsb3cudjEuUGFyYW1zU3RhdGUiswEKCVBhcmFtZXRlchIMCgRuYW1lGAEgASgJEgwKBGtpbmQYAiABKAkSEAoDbWluGAMgASgBSACIAQESEAoDbWF4GAQgASgBSAGIAQESDwoHb3B0aW9ucxgFIAMoCRIUCgxkZWZhdWx0X2pzb24YBiABKAkSEAoIcmVxdWlyZWQYByABKAgSDAoEbGl2ZRgIIAEoCBIPCgdzdW1tYXJ5GAkgASgJQgYKBF9taW5CBgoEX21heCJCCgtQYXJhbXNTdGF0ZRIMCgRoYXNoGAEgASgJEhQKDHJlZnVzZWRfaGFzaBgCIAEoCRIPCgdyZWZ1c2FsGAMgASgJIpQBCghFeGl0SW5mbxIRCgRjb2RlGAEgASgFSACIAQESEwoGc2lnbmFsGAIgASgFSAGIAQESFQoNb3V0X29mX21lbW9yeRgDIAEoCBIPCgdtZXNzYWdlGAQgASgJEhAKCGxvZ190YWlsGAUgAygJEhIKCmF0X3VuaXhfbXMYBiABKANCBwoFX2NvZGVCCQoHX3NpZ25hbCLFAgoJTm9kZVN0YXRzEgsKA2ZwcxgBIAEoARIOCgZmcmFtZXMYAiABKAQSDgoGZXJyb3JzGAMgASgEEicKCWxvb3BfdGltZRgEIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSJwoGaW5wdXRzGAUgAygLMhcuZWRnZWZsb3cudjEuSW5wdXRTdGF0cxIpCgdvdXRwdXRzGAYgAygLMhguZWRnZWZsb3cudjEuT3V0cHV0U3RhdHMSEQoJY29uZGl0aW9uGAcgASgJEhIKCmF0X3VuaXhfbXMYCCABKAMSNgoIY291bnRlcnMYCSADKAsyJC5lZGdlZmxvdy52MS5Ob2RlU3RhdHMuQ291bnRlcnNFbnRyeRovCg1Db3VudGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiSQoHTGF0ZW5jeRIOCgZwNTBfdXMYASABKA0SDgoGcDk1X3VzGAIgASgNEg4KBnA5OV91cxgDIAEoDRIOCgZtYXhfdXMYBCABKA0igQMKCklucHV0U3RhdHMSDAoEbGluaxgBIAEoCRIMCgRwb3J0GAIgASgJEg4KBmZyYW1lcxgDIAEoBBINCgVieXRlcxgEIAEoBBILCgNmcHMYBSABKAESNQoHZHJvcHBlZBgGIAMoCzIkLmVkZ2VmbG93LnYxLklucHV0U3RhdHMuRHJvcHBlZEVudHJ5EiEKA2hvcBgHIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSIQoDYWdlGAggASgLMhQuZWRnZWZsb3cudjEuTGF0ZW5jeRIRCgljb25uZWN0ZWQYCSABKA0SEAoIZXhwZWN0ZWQYCiABKA0SDwoHbWlzc2luZxgLIAEoBBIcCg9jbG9ja19vZmZzZXRfdXMYDCABKBJIAIgBARIWCg5jbG9ja19lcnJvcl91cxgNIAEoBBouCgxEcm9wcGVkRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgEOgI4AUISChBfY2xvY2tfb2Zmc2V0X3VzIsACCgtPdXRwdXRTdGF0cxIMCgRsaW5rGAEgASgJEgwKBHBvcnQYAiABKAkSCwoDcW9zGAMgASgJEhEKCXRyYW5zcG9ydBgEIAEoCRIQCghwcm9kdWNlZBgFIAEoBBIRCglkZWxpdmVyZWQYBiABKAQSEQoJaW5fZmxpZ2h0GAcgASgEEjYKB2Ryb3BwZWQYCCADKAsyJS5lZGdlZmxvdy52MS5PdXRwdXRTdGF0cy5Ecm9wcGVkRW50cnkSDQoFYnl0ZXMYCSABKAQSCwoDZnBzGAogASgBEhEKCWNvbnN1bWVycxgLIAEoDRIPCgdzcGlsbGVkGAwgASgEEhUKDXNwaWxsZWRfYnl0ZXMYDSABKAQaLgoMRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiOAoORGVhZExldHRlcnNBc2sSEgoKcmVwbGF5X2lkcxgBIAMoCRISCgpyZXBsYXlfYWxsGAIgASgIImMKEURlYWRMZXR0ZXJzQW5zd2VyEi0KDGRlYWRfbGV0dGVycxgBIAMoCzIXLmVkZ2VmbG93LnYxLkRlYWRMZXR0ZXISEAoIcmVwbGF5ZWQYAiABKA0SDQoFZXJyb3IYAyABKAki3AEKCkRlYWRMZXR0ZXISCgoCaWQYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSEwoLZGV2aWNlX25hbWUYAyABKAkSDAoEbGluaxgEIAEoCRINCgVncm91cBgFIAEoCRISCgphdF91bml4X21zGAYgASgDEhcKD2NhcHR1cmVfdW5peF9tcxgHIAEoAxISCgpkZWxpdmVyaWVzGAggASgNEg0KBWVwb2NoGAkgASgNEhAKCHNlcXVlbmNlGAogASgEEg0KBWNvZGVjGAsgASgJEg0KBWJ5dGVzGAwgASgEIuABCgpEZXZpY2VMb2FkEhIKCmF0X3VuaXhfbXMYASABKAMSCwoDY3B1GAIgASgBEhkKEW1lbW9yeV91c2VkX2J5dGVzGAMgASgEEhoKEm1lbW9yeV90b3RhbF9ieXRlcxgEIAEoBBIXCg9kaXNrX3VzZWRfYnl0ZXMYBSABKAQSGAoQZGlza190b3RhbF9ieXRlcxgGIAEoBBIgChN0ZW1wZXJhdHVyZV9jZWxzaXVzGAcgASgBSACIAQESDQoFbG9hZDEYCCABKAFCFgoUX3RlbXBlcmF0dXJlX2NlbHNpdXMiQQoJQ29uZGl0aW9uEgwKBHR5cGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIVCg1zaW5jZV91bml4X21zGAMgASgDKpECCg1JbnN0YW5jZVBoYXNlEh4KGklOU1RBTkNFX1BIQVNFX1VOU1BFQ0lGSUVEEAASGgoWSU5TVEFOQ0VfUEhBU0VfUEVORElORxABEhsKF0lOU1RBTkNFX1BIQVNFX1NUQVJUSU5HEAISGAoUSU5TVEFOQ0VfUEhBU0VfUkVBRFkQAxIaChZJTlNUQU5DRV9QSEFTRV9CQUNLT0ZGEAQSHQoZSU5TVEFOQ0VfUEhBU0VfQ1JBU0hfTE9PUBAFEhkKFUlOU1RBTkNFX1BIQVNFX0ZBSUxFRBAGEhsKF0lOU1RBTkNFX1BIQVNFX1NUT1BQSU5HEAcSGgoWSU5TVEFOQ0VfUEhBU0VfU1RPUFBFRBAIYgZwcm90bzM");
+  fileDesc("ChhlZGdlZmxvdy92MS9zdGF0dXMucHJvdG8SC2VkZ2VmbG93LnYxIu4DCg5JbnN0YW5jZVN0YXR1cxIKCgJpZBgBIAEoCRIOCgZzeXN0ZW0YAiABKAkSDAoEbm9kZRgDIAEoCRIPCgdyZXBsaWNhGAQgASgNEhAKCHJldmlzaW9uGAUgASgEEhEKCXNwZWNfaGFzaBgGIAEoCRIpCgVwaGFzZRgHIAEoDjIaLmVkZ2VmbG93LnYxLkluc3RhbmNlUGhhc2USDgoGcmVhc29uGAggASgJEgsKA3BpZBgJIAEoDRIXCg9zdGFydGVkX3VuaXhfbXMYCiABKAMSEAoIcmVzdGFydHMYCyABKA0SGgoSbmV4dF9zdGFydF91bml4X21zGAwgASgDEigKCWxhc3RfZXhpdBgNIAEoCzIVLmVkZ2VmbG93LnYxLkV4aXRJbmZvEgsKA2NwdRgOIAEoARIRCglyc3NfYnl0ZXMYDyABKAQSJQoFc3RhdHMYECABKAsyFi5lZGdlZmxvdy52MS5Ob2RlU3RhdHMSEQoJZGV2aWNlX2lkGBEgASgJEhMKC2RldmljZV9uYW1lGBIgASgJEioKCnBhcmFtZXRlcnMYEyADKAsyFi5lZGdlZmxvdy52MS5QYXJhbWV0ZXISKAoGcGFyYW1zGBQgASgLMhguZWRnZWZsb3cudjEuUGFyYW1zU3RhdGUiswEKCVBhcmFtZXRlchIMCgRuYW1lGAEgASgJEgwKBGtpbmQYAiABKAkSEAoDbWluGAMgASgBSACIAQESEAoDbWF4GAQgASgBSAGIAQESDwoHb3B0aW9ucxgFIAMoCRIUCgxkZWZhdWx0X2pzb24YBiABKAkSEAoIcmVxdWlyZWQYByABKAgSDAoEbGl2ZRgIIAEoCBIPCgdzdW1tYXJ5GAkgASgJQgYKBF9taW5CBgoEX21heCJCCgtQYXJhbXNTdGF0ZRIMCgRoYXNoGAEgASgJEhQKDHJlZnVzZWRfaGFzaBgCIAEoCRIPCgdyZWZ1c2FsGAMgASgJIpQBCghFeGl0SW5mbxIRCgRjb2RlGAEgASgFSACIAQESEwoGc2lnbmFsGAIgASgFSAGIAQESFQoNb3V0X29mX21lbW9yeRgDIAEoCBIPCgdtZXNzYWdlGAQgASgJEhAKCGxvZ190YWlsGAUgAygJEhIKCmF0X3VuaXhfbXMYBiABKANCBwoFX2NvZGVCCQoHX3NpZ25hbCKbBAoJTm9kZVN0YXRzEgsKA2ZwcxgBIAEoARIOCgZmcmFtZXMYAiABKAQSDgoGZXJyb3JzGAMgASgEEicKCWxvb3BfdGltZRgEIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSJwoGaW5wdXRzGAUgAygLMhcuZWRnZWZsb3cudjEuSW5wdXRTdGF0cxIpCgdvdXRwdXRzGAYgAygLMhguZWRnZWZsb3cudjEuT3V0cHV0U3RhdHMSEQoJY29uZGl0aW9uGAcgASgJEhIKCmF0X3VuaXhfbXMYCCABKAMSNgoIY291bnRlcnMYCSADKAsyJC5lZGdlZmxvdy52MS5Ob2RlU3RhdHMuQ291bnRlcnNFbnRyeRIwCgVmYWN0cxgKIAMoCzIhLmVkZ2VmbG93LnYxLk5vZGVTdGF0cy5GYWN0c0VudHJ5EjAKBXBhcnRzGAsgAygLMiEuZWRnZWZsb3cudjEuTm9kZVN0YXRzLlBhcnRzRW50cnkaLwoNQ291bnRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBGiwKCkZhY3RzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARpCCgpQYXJ0c0VudHJ5EgsKA2tleRgBIAEoCRIjCgV2YWx1ZRgCIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3k6AjgBIkkKB0xhdGVuY3kSDgoGcDUwX3VzGAEgASgNEg4KBnA5NV91cxgCIAEoDRIOCgZwOTlfdXMYAyABKA0SDgoGbWF4X3VzGAQgASgNIoEDCgpJbnB1dFN0YXRzEgwKBGxpbmsYASABKAkSDAoEcG9ydBgCIAEoCRIOCgZmcmFtZXMYAyABKAQSDQoFYnl0ZXMYBCABKAQSCwoDZnBzGAUgASgBEjUKB2Ryb3BwZWQYBiADKAsyJC5lZGdlZmxvdy52MS5JbnB1dFN0YXRzLkRyb3BwZWRFbnRyeRIhCgNob3AYByABKAsyFC5lZGdlZmxvdy52MS5MYXRlbmN5EiEKA2FnZRgIIAEoCzIULmVkZ2VmbG93LnYxLkxhdGVuY3kSEQoJY29ubmVjdGVkGAkgASgNEhAKCGV4cGVjdGVkGAogASgNEg8KB21pc3NpbmcYCyABKAQSHAoPY2xvY2tfb2Zmc2V0X3VzGAwgASgSSACIAQESFgoOY2xvY2tfZXJyb3JfdXMYDSABKAQaLgoMRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAFCEgoQX2Nsb2NrX29mZnNldF91cyLAAgoLT3V0cHV0U3RhdHMSDAoEbGluaxgBIAEoCRIMCgRwb3J0GAIgASgJEgsKA3FvcxgDIAEoCRIRCgl0cmFuc3BvcnQYBCABKAkSEAoIcHJvZHVjZWQYBSABKAQSEQoJZGVsaXZlcmVkGAYgASgEEhEKCWluX2ZsaWdodBgHIAEoBBI2Cgdkcm9wcGVkGAggAygLMiUuZWRnZWZsb3cudjEuT3V0cHV0U3RhdHMuRHJvcHBlZEVudHJ5Eg0KBWJ5dGVzGAkgASgEEgsKA2ZwcxgKIAEoARIRCgljb25zdW1lcnMYCyABKA0SDwoHc3BpbGxlZBgMIAEoBBIVCg1zcGlsbGVkX2J5dGVzGA0gASgEGi4KDERyb3BwZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAQ6AjgBIjgKDkRlYWRMZXR0ZXJzQXNrEhIKCnJlcGxheV9pZHMYASADKAkSEgoKcmVwbGF5X2FsbBgCIAEoCCJjChFEZWFkTGV0dGVyc0Fuc3dlchItCgxkZWFkX2xldHRlcnMYASADKAsyFy5lZGdlZmxvdy52MS5EZWFkTGV0dGVyEhAKCHJlcGxheWVkGAIgASgNEg0KBWVycm9yGAMgASgJItwBCgpEZWFkTGV0dGVyEgoKAmlkGAEgASgJEhAKCGluc3RhbmNlGAIgASgJEhMKC2RldmljZV9uYW1lGAMgASgJEgwKBGxpbmsYBCABKAkSDQoFZ3JvdXAYBSABKAkSEgoKYXRfdW5peF9tcxgGIAEoAxIXCg9jYXB0dXJlX3VuaXhfbXMYByABKAMSEgoKZGVsaXZlcmllcxgIIAEoDRINCgVlcG9jaBgJIAEoDRIQCghzZXF1ZW5jZRgKIAEoBBINCgVjb2RlYxgLIAEoCRINCgVieXRlcxgMIAEoBCKWAgoEU3BhbhIQCgh0cmFjZV9pZBgBIAEoDBIPCgdzcGFuX2lkGAIgASgGEhYKDnBhcmVudF9zcGFuX2lkGAMgASgGEhUKDXN0YXJ0X3VuaXhfbnMYBCABKAYSFAoMbG9vcF91bml4X25zGAUgASgGEhMKC2VuZF91bml4X25zGAYgASgGEg0KBWVycm9yGAcgASgJEhIKCmZ1c2VkX3dpdGgYCCADKAkSFQoNcGF5bG9hZF9ieXRlcxgJIAEoBBINCgVjb2RlYxgKIAEoCRIcCg9jbG9ja19vZmZzZXRfbnMYCyABKBJIAIgBARIWCg5jbG9ja19lcnJvcl91cxgMIAEoDUISChBfY2xvY2tfb2Zmc2V0X25zIuABCgpEZXZpY2VMb2FkEhIKCmF0X3VuaXhfbXMYASABKAMSCwoDY3B1GAIgASgBEhkKEW1lbW9yeV91c2VkX2J5dGVzGAMgASgEEhoKEm1lbW9yeV90b3RhbF9ieXRlcxgEIAEoBBIXCg9kaXNrX3VzZWRfYnl0ZXMYBSABKAQSGAoQZGlza190b3RhbF9ieXRlcxgGIAEoBBIgChN0ZW1wZXJhdHVyZV9jZWxzaXVzGAcgASgBSACIAQESDQoFbG9hZDEYCCABKAFCFgoUX3RlbXBlcmF0dXJlX2NlbHNpdXMiQQoJQ29uZGl0aW9uEgwKBHR5cGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIVCg1zaW5jZV91bml4X21zGAMgASgDKpECCg1JbnN0YW5jZVBoYXNlEh4KGklOU1RBTkNFX1BIQVNFX1VOU1BFQ0lGSUVEEAASGgoWSU5TVEFOQ0VfUEhBU0VfUEVORElORxABEhsKF0lOU1RBTkNFX1BIQVNFX1NUQVJUSU5HEAISGAoUSU5TVEFOQ0VfUEhBU0VfUkVBRFkQAxIaChZJTlNUQU5DRV9QSEFTRV9CQUNLT0ZGEAQSHQoZSU5TVEFOQ0VfUEhBU0VfQ1JBU0hfTE9PUBAFEhkKFUlOU1RBTkNFX1BIQVNFX0ZBSUxFRBAGEhsKF0lOU1RBTkNFX1BIQVNFX1NUT1BQSU5HEAcSGgoWSU5TVEFOQ0VfUEhBU0VfU1RPUFBFRBAIYgZwcm90bzM");
 
 /**
  * @generated from message edgeflow.v1.InstanceStatus
@@ -340,6 +340,20 @@ export type NodeStats = Message<"edgeflow.v1.NodeStats"> & {
    * @generated from field: map<string, uint64> counters = 9;
    */
   counters: { [key: string]: bigint };
+
+  /**
+   * What is so while it runs, in short texts: model, runtime.
+   *
+   * @generated from field: map<string, string> facts = 10;
+   */
+  facts: { [key: string]: string };
+
+  /**
+   * Time in parts of the node's loop, over the last second.
+   *
+   * @generated from field: map<string, edgeflow.v1.Latency> parts = 11;
+   */
+  parts: { [key: string]: Latency };
 };
 
 /**
@@ -686,6 +700,96 @@ export const DeadLetterSchema: GenMessage<DeadLetter> = /*@__PURE__*/
   messageDesc(file_edgeflow_v1_status, 10);
 
 /**
+ * The stay of a sampled frame at a node. Times are UTC nanoseconds by the device's own idea of UTC.
+ *
+ * @generated from message edgeflow.v1.Span
+ */
+export type Span = Message<"edgeflow.v1.Span"> & {
+  /**
+   * 16 bytes, the trace_id of the frame.
+   *
+   * @generated from field: bytes trace_id = 1;
+   */
+  traceId: Uint8Array;
+
+  /**
+   * @generated from field: fixed64 span_id = 2;
+   */
+  spanId: bigint;
+
+  /**
+   * The stay at the node before; 0: the frame began here.
+   *
+   * @generated from field: fixed64 parent_span_id = 3;
+   */
+  parentSpanId: bigint;
+
+  /**
+   * The frame reached the process, or was begun by a source.
+   *
+   * @generated from field: fixed64 start_unix_ns = 4;
+   */
+  startUnixNs: bigint;
+
+  /**
+   * The node's loop began with it.
+   *
+   * @generated from field: fixed64 loop_unix_ns = 5;
+   */
+  loopUnixNs: bigint;
+
+  /**
+   * The loop was done with it.
+   *
+   * @generated from field: fixed64 end_unix_ns = 6;
+   */
+  endUnixNs: bigint;
+
+  /**
+   * Why the loop failed; empty: it did not.
+   *
+   * @generated from field: string error = 7;
+   */
+  error: string;
+
+  /**
+   * At a fusion, the frames of the other inputs: `INPUT=TRACE_ID`.
+   *
+   * @generated from field: repeated string fused_with = 8;
+   */
+  fusedWith: string[];
+
+  /**
+   * @generated from field: uint64 payload_bytes = 9;
+   */
+  payloadBytes: bigint;
+
+  /**
+   * @generated from field: string codec = 10;
+   */
+  codec: string;
+
+  /**
+   * The device's clock against that of the node before, where the link has measured it.
+   *
+   * @generated from field: optional sint64 clock_offset_ns = 11;
+   */
+  clockOffsetNs?: bigint;
+
+  /**
+   * @generated from field: uint32 clock_error_us = 12;
+   */
+  clockErrorUs: number;
+};
+
+/**
+ * Describes the message edgeflow.v1.Span.
+ * Use `create(SpanSchema)` to create a new message.
+ */
+export const SpanSchema: GenMessage<Span> = /*@__PURE__*/
+  messageDesc(file_edgeflow_v1_status, 11);
+
+/**
  * @generated from message edgeflow.v1.DeviceLoad
  */
 export type DeviceLoad = Message<"edgeflow.v1.DeviceLoad"> & {
@@ -739,7 +843,7 @@ export type DeviceLoad = Message<"edgeflow.v1.DeviceLoad"> & {
  * Use `create(DeviceLoadSchema)` to create a new message.
  */
 export const DeviceLoadSchema: GenMessage<DeviceLoad> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_status, 11);
+  messageDesc(file_edgeflow_v1_status, 12);
 
 /**
  * @generated from message edgeflow.v1.Condition
@@ -768,7 +872,7 @@ export type Condition = Message<"edgeflow.v1.Condition"> & {
  * Use `create(ConditionSchema)` to create a new message.
  */
 export const ConditionSchema: GenMessage<Condition> = /*@__PURE__*/
-  messageDesc(file_edgeflow_v1_status, 12);
+  messageDesc(file_edgeflow_v1_status, 13);
 
 /**
  * @generated from enum edgeflow.v1.InstancePhase
