@@ -137,7 +137,7 @@ pub fn load(onnx: &[u8], options: &LoadOptions) -> Result<Loaded, BackendError> 
                         });
                     }
                     Err(error) => {
-                        passed_over.push(format!("{}: {}", provider.name(), chain(&error)))
+                        passed_over.push(format!("{}: {}", provider.name(), chain(&error)));
                     }
                 }
             }
