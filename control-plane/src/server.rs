@@ -118,27 +118,7 @@ impl Server {
         });
         tasks.spawn("last seen", keep_last_seen(Arc::clone(&app)));
         tasks.spawn("certificate", keep_certificate(authority, certificate));
-        let limit = listener::Limit::new();
-        tasks.spawn_graceful(
-            "tls port",
-            listener::serve(
-                Arc::clone(&app),
-                tls_listener,
-                Some(tls),
-                router(&app, Port::Tls),
-                limit.clone(),
-            ),
-        );
-        tasks.spawn_graceful(
-            "plain port",
-            listener::serve(
-                Arc::clone(&app),
-                http_listener,
-                None,
-                router(&app, Port::Plain),
-                limit,
-            ),
-        );
+        serve_ports(&app, (tls_listener, tls), http_listener);
         let addresses_file = config.data_dir.join(ADDRESSES_FILE);
         let addresses = serde_json::json!({
             "listen": listen.to_string(),
@@ -189,6 +169,30 @@ impl Server {
         self.app.service.store().close().await;
         tracing::info!("control plane stopped");
     }
+}
+
+fn serve_ports(
+    app: &Arc<App>,
+    (tls_listener, tls): (TcpListener, rustls::ServerConfig),
+    http_listener: TcpListener,
+) {
+    let limit = listener::Limit::new();
+    let tls_port = listener::serve(
+        Arc::clone(app),
+        tls_listener,
+        Some(tls),
+        router(app, Port::Tls),
+        limit.clone(),
+    );
+    app.tasks.spawn_graceful("tls port", tls_port);
+    let plain_port = listener::serve(
+        Arc::clone(app),
+        http_listener,
+        None,
+        router(app, Port::Plain),
+        limit,
+    );
+    app.tasks.spawn_graceful("plain port", plain_port);
 }
 
 async fn bind(

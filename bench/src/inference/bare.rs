@@ -10,7 +10,7 @@ use rten::{Model, ModelOptions, RunOptions, ThreadPool, ValueView};
 
 /// A loaded model.
 pub(super) enum Bare {
-    Rten(Model, RunOptions),
+    Rten(Box<Model>, RunOptions),
     OnnxRuntime(Session),
 }
 
@@ -22,7 +22,7 @@ pub(super) fn load(onnx: &[u8], options: &LoadOptions) -> Result<Bare> {
             .prepack_weights(true)
             .load(onnx.to_vec())?;
         let options = RunOptions::default().with_thread_pool(Some(pool));
-        return Ok(Bare::Rten(model, options));
+        return Ok(Bare::Rten(Box::new(model), options));
     }
     let environment = edgeflow_infer::backend::environment(&options.library_dirs)?;
     // Its builder's errors can't leave the thread.
