@@ -22,6 +22,9 @@ pub use exporter::Exporter;
 const CAPACITY: usize = 8192;
 /// Bytes of a trace id.
 const TRACE_ID_LEN: usize = 16;
+/// Bytes of all texts of a span, and of those that say whose it is. An agent sends far less.
+const MAX_TEXT: usize = 16 * 1024;
+const MAX_ORIGIN: usize = 1024;
 
 /// Whose a span is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +80,11 @@ impl Traces {
         };
         self.counts.lost(Loss::Device, report.lost);
         for instance in report.instances {
+            let names = [&instance.instance, &instance.system, &instance.node];
+            if names.iter().map(|name| name.len()).sum::<usize>() > MAX_ORIGIN {
+                self.counts.lost(Loss::Invalid, instance.spans.len() as u64);
+                continue;
+            }
             let origin = Arc::new(Origin {
                 device: device.to_owned(),
                 instance: instance.instance,
@@ -96,7 +104,10 @@ impl Traces {
 }
 
 fn is_valid(span: &v1::Span) -> bool {
-    span.trace_id.len() == TRACE_ID_LEN
+    let fused: usize = span.fused_with.iter().map(String::len).sum();
+    span.error.len() + span.codec.len() + fused <= MAX_TEXT
+        && span.fused_with.len() <= MAX_TEXT / size_of::<String>()
+        && span.trace_id.len() == TRACE_ID_LEN
         && span.trace_id.iter().any(|byte| *byte != 0)
         && span.span_id != 0
         && span.end_unix_ns >= span.start_unix_ns
@@ -218,12 +229,24 @@ mod tests {
                 start_unix_ns: 1,
                 ..span()
             },
+            v1::Span {
+                error: "x".repeat(MAX_TEXT + 1),
+                ..span()
+            },
+            v1::Span {
+                fused_with: vec![String::new(); MAX_TEXT],
+                ..span()
+            },
         ];
         traces.add("edge-1", report(wrong.to_vec()));
         assert_eq!(
             (lost(&traces, Loss::Device), lost(&traces, Loss::Invalid)),
-            (2, 4)
+            (2, 6)
         );
+        let mut named = report(vec![span(); 3]);
+        named.instances[0].node = "n".repeat(MAX_ORIGIN);
+        traces.add("edge-1", named);
+        assert_eq!(lost(&traces, Loss::Invalid), 9);
         traces.add("edge-1", report(vec![span(); CAPACITY + 3]));
         assert_eq!(lost(&traces, Loss::QueueFull), 3);
         drop(exporter);

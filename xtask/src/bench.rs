@@ -21,13 +21,13 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if assets.is_dir() {
         command.env("EDGEFLOW_TEST_ASSETS", &assets);
     }
-    assets::download_onnxruntime()?;
-    command.env("EDGEFLOW_TEST_ONNXRUNTIME", assets::onnxruntime_dir()?);
     command.args(args);
     if args == ["peers"] {
         peers::prepare(&mut command)?;
     }
     if args == ["inference"] {
+        assets::download_onnxruntime()?;
+        command.env("EDGEFLOW_TEST_ONNXRUNTIME", assets::onnxruntime_dir()?);
         peers::python(&mut command);
     }
     process::run(&mut command)

@@ -179,6 +179,14 @@ impl Fleet {
         self.heard().wants_spans = wanted;
     }
 
+    /// Waits for so many reports from now on.
+    pub(crate) async fn reports(&self, count: usize) {
+        for _ in 0..count {
+            self.heard().status = None;
+            self.status("another report", |_| true).await;
+        }
+    }
+
     pub(crate) fn take_spans(&self) -> Vec<v1::SpanReport> {
         std::mem::take(&mut self.heard().spans)
     }

@@ -254,8 +254,8 @@ async fn spans_go_to_a_control_plane_that_wants_them_and_to_no_other() {
     let node = well_behaved("camera");
     fleet.assign_accepted(1, std::slice::from_ref(&node)).await;
     fleet.ready(&node.id).await;
-    // Ten spans and a status later.
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    // Spans go with a report: those of the first two are there when the third is.
+    fleet.reports(3).await;
     assert!(fleet.take_spans().is_empty());
 
     fleet.want_spans(true);
@@ -274,8 +274,7 @@ async fn spans_go_to_a_control_plane_that_wants_them_and_to_no_other() {
     fleet.want_spans(false);
     fleet.stop();
     fleet.start_again().await;
-    fleet.status("a report of the new session", |_| true).await;
     fleet.take_spans();
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    fleet.reports(3).await;
     assert!(fleet.take_spans().is_empty());
 }

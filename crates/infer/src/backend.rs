@@ -166,6 +166,16 @@ fn threads(threads: usize) -> usize {
     wanted.min(MAX_THREADS)
 }
 
+/// Whether an input has as many values as its shape says.
+fn check_len(shape: [usize; 4], input: &[f32]) -> Result<(), BackendError> {
+    let (have, need) = (input.len(), shape.iter().product());
+    if have == need {
+        Ok(())
+    } else {
+        Err(BackendError::Shape { have, need })
+    }
+}
+
 /// Why a runtime can't load or run a model.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {

@@ -222,6 +222,12 @@ mod tests {
                 .chain()
                 .starts_with("model `centerface` not found: looked for")
         );
+        let params = json!({"model": "centerface", "provider": "npu"});
+        let error = node::<Detect>(&Setup::default(), params).unwrap_err();
+        assert_eq!(
+            error.chain(),
+            "parameter `provider`: there is no `npu`; it can be auto, rten, cpu, xnnpack, cuda, tensorrt, openvino"
+        );
         let params = json!({"model": "centerface", "threshold": 2.0});
         let error = node::<Detect>(&Setup::default(), params).unwrap_err();
         assert_eq!(error.chain(), "parameter `threshold`: 2 is not from 0 to 1");

@@ -18,6 +18,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("v4l", &["edgeflow-capture"]),
     ("pyo3", &["edgeflow-python"]),
     ("rten", &["edgeflow-infer"]),
+    ("ort", &["edgeflow-infer"]),
+    ("opentelemetry-proto", &["edgeflow-control-plane"]),
     ("rust-embed", &["edgeflow-web"]),
 ];
 

@@ -176,13 +176,7 @@ impl Backend for OnnxRuntime {
         input: &[f32],
         take: &mut dyn FnMut(&[TensorView<'_>]),
     ) -> Result<(), BackendError> {
-        let need = shape.iter().product();
-        if input.len() != need {
-            return Err(BackendError::Shape {
-                have: input.len(),
-                need,
-            });
-        }
+        super::check_len(shape, input)?;
         let failed = |error: ort::Error| BackendError::Run(error.into());
         let view = TensorRef::from_array_view((shape, input)).map_err(failed)?;
         let outputs = self

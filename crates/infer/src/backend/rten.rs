@@ -57,11 +57,9 @@ impl Backend for RtenBackend {
         input: &[f32],
         take: &mut dyn FnMut(&[TensorView<'_>]),
     ) -> Result<(), BackendError> {
-        let need = shape.iter().product();
-        let view = ValueView::from_shape(shape, input).map_err(|_| BackendError::Shape {
-            have: input.len(),
-            need,
-        })?;
+        super::check_len(shape, input)?;
+        let view =
+            ValueView::from_shape(shape, input).map_err(|error| BackendError::Run(error.into()))?;
         let values = self
             .model
             .run(
