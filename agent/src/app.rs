@@ -20,6 +20,8 @@ use crate::{
     links::{self, Links, Table},
     logs::Logs,
     metrics::{AgentMetrics, SessionMetrics},
+    models::{Cache, Models},
+    paths::Paths,
     reconcile::{self, Applied},
     session,
     spans::Spans,
@@ -71,17 +73,8 @@ struct Parts {
 fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
     let paths = config.paths.clone();
     let conditions = Arc::new(Conditions::default());
-    let (ledger, damaged) = Ledger::open(paths.ledger());
-    let ledger = Arc::new(ledger);
     let events = Arc::new(Events::open(paths.events(), Arc::clone(&conditions)));
-    if let Some(error) = damaged {
-        let message = edgeflow_runtime::logging::chain(&error);
-        tracing::warn!(
-            message,
-            "the assignment on disk is lost, asking for it again"
-        );
-        events.add(Event::new(Severity::Warning, "LedgerDamaged", message));
-    }
+    let ledger = open_ledger(&paths, &events);
     let logs = Logs::start(paths.logs(), Arc::clone(&conditions)).context("starting logs")?;
     let board = Arc::new(Board::default());
     let wake = Arc::new(Notify::new());
@@ -91,6 +84,11 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
     let (cameras, cameras_watch) = watch::channel(inventory::cameras());
     let device = watch::Sender::new(identity.name().to_owned());
     let spans = Arc::new(Spans::default());
+    let models = Arc::new(Models::new(
+        Cache::new(paths.models(), config.model_cache),
+        Arc::clone(&conditions),
+        Arc::clone(&events),
+    ));
     let (own_broker, broker_state) = OwnBroker::new(paths.broker_socket());
     let shared = Arc::new(Shared {
         paths: paths.clone(),
@@ -99,6 +97,7 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
         nodes_bin: config.nodes_bin.clone(),
         board: Arc::clone(&board),
         broker: own_broker,
+        models: Arc::clone(&models),
         logs: logs.clone(),
         spans: Arc::clone(&spans),
         events: Arc::clone(&events),
@@ -122,6 +121,7 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
         applied: applied_watch,
         wake,
         board,
+        models,
         events,
         logs,
         spans,
@@ -140,6 +140,19 @@ fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
         load,
         broker_state,
     })
+}
+
+fn open_ledger(paths: &Paths, events: &Events) -> Arc<Ledger> {
+    let (ledger, damaged) = Ledger::open(paths.ledger());
+    if let Some(error) = damaged {
+        let message = edgeflow_runtime::logging::chain(&error);
+        tracing::warn!(
+            message,
+            "the assignment on disk is lost, asking for it again"
+        );
+        events.add(Event::new(Severity::Warning, "LedgerDamaged", message));
+    }
+    Arc::new(ledger)
 }
 
 fn start_links(config: &Config, context: &Arc<session::Context>, tasks: &Tasks) {
@@ -191,6 +204,9 @@ fn start(
     let events = Arc::clone(&context.events);
     tasks.spawn("cameras", inventory::follow_cameras(cameras, events));
     start_links(config, &context, tasks);
+    let models = Arc::clone(&context.models);
+    let follow = models.follow(Arc::clone(&context.ledger), context.applied.clone());
+    tasks.spawn("models", follow);
     tracing::info!(
         device = *context.device.borrow(),
         server = context.server,

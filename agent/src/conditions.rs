@@ -15,6 +15,8 @@ pub const BROKER: &str = "BrokerDown";
 /// The certificate could not be renewed and runs out.
 pub const CERTIFICATE: &str = "CertificateRenewalFailed";
 
+/// A model that nodes need can't be fetched.
+pub const MODELS: &str = "ModelMissing";
 /// A link to another device can't be made.
 pub const LINKS: &str = "LinkUnreachable";
 /// The port for links from other devices can't be opened.

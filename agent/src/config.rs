@@ -81,6 +81,15 @@ pub struct Args {
         value_delimiter = ':'
     )]
     pub assets: Vec<PathBuf>,
+    /// Bytes that models which the control plane brings may have on this disk
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "EDGEFLOW_AGENT_MODEL_CACHE",
+        default_value = "4GiB",
+        value_parser = parse_bytes
+    )]
+    pub model_cache: u64,
     /// The built-in nodes [default: edgeflow-nodes next to this program]
     #[arg(long, value_name = "PATH", env = "EDGEFLOW_NODES_BIN")]
     pub nodes_bin: Option<PathBuf>,
@@ -136,6 +145,8 @@ pub struct Config {
     pub links: links::Configured,
     /// Where nodes look for models and clips.
     pub assets: Vec<PathBuf>,
+    /// `--model-cache`.
+    pub model_cache: u64,
     /// The built-in nodes' program.
     pub nodes_bin: PathBuf,
     /// `--stop-nodes-on-exit`.
@@ -185,6 +196,7 @@ impl Config {
                 addresses: args.link_addresses,
             },
             assets,
+            model_cache: args.model_cache,
             nodes_bin: args
                 .nodes_bin
                 .map_or_else(sibling_nodes_bin, |path| cwd.join(path)),
@@ -198,6 +210,11 @@ fn is_host_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
     })
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    edgeflow_spec::quantity::parse_bytes(text)
+        .map_err(|error| format!("{error}; write a number and a unit, for example 4GiB"))
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

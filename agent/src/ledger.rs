@@ -255,6 +255,7 @@ mod tests {
             outputs: Vec::new(),
             broker: None,
             trace_every: 100,
+            models: BTreeSet::new(),
             restart: Default::default(),
             overrides: Default::default(),
             stop_grace_ms: 1000,
@@ -265,6 +266,7 @@ mod tests {
         let assignment = Assignment {
             peers: Default::default(),
             instances: ids.iter().map(|id| instance(id)).collect(),
+            models: Default::default(),
         };
         let body = assignment.to_body();
         (body_hash(&body), body)

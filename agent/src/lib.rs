@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod links;
 pub mod logs;
 pub mod metrics;
+pub mod models;
 pub mod paths;
 pub mod reconcile;
 pub mod session;

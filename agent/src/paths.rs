@@ -43,6 +43,7 @@ impl Paths {
             &self.records(),
             &self.logs(),
             &self.data.join("state"),
+            &self.models(),
         ] {
             private_dir(dir)?;
         }
@@ -82,6 +83,11 @@ impl Paths {
     /// Log folders, one an instance.
     pub fn logs(&self) -> PathBuf {
         self.data.join("logs")
+    }
+
+    /// Models that were brought here.
+    pub fn models(&self) -> PathBuf {
+        self.data.join("models")
     }
 
     /// The folder of the device's own broker.

@@ -9,6 +9,7 @@ mod convert;
 mod dead_letters;
 mod dial;
 mod enrol;
+mod fetch;
 mod identity;
 pub mod node;
 mod push_logs;
@@ -28,6 +29,7 @@ use crate::{
     links,
     logs::Logs,
     metrics::SessionMetrics,
+    models::Models,
     paths::Paths,
     reconcile::Applied,
     spans::Spans,
@@ -56,6 +58,8 @@ pub struct Context {
     pub wake: Arc<Notify>,
     /// The instances.
     pub board: Arc<Board>,
+    /// The models that they need.
+    pub models: Arc<Models>,
     /// Events to report.
     pub events: Arc<Events>,
     /// Captured output.

@@ -30,8 +30,8 @@ use tokio::{
 };
 
 use crate::{
-    broker::OwnBroker, conditions::Conditions, events::Events, logs::Logs, paths::Paths,
-    reconcile::Observed, spans::Spans,
+    broker::OwnBroker, conditions::Conditions, events::Events, logs::Logs, models::Models,
+    paths::Paths, reconcile::Observed, spans::Spans,
 };
 
 pub use board::{Board, InstanceView, Phase};
@@ -53,6 +53,8 @@ pub struct Shared {
     pub board: Arc<Board>,
     /// The device's own broker.
     pub broker: OwnBroker,
+    /// The models that instances need.
+    pub models: Arc<Models>,
     /// Captured output.
     pub logs: Logs,
     /// Spans of sampled frames on their way to the control plane.

@@ -9,7 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use edgeflow_infer::{CATALOGUE, Detector, Entry, LoadOptions, Options, Provider, letterbox, onnx};
+use edgeflow_infer::{Detector, LoadOptions, Options, Provider};
+use edgeflow_model::{Entry, InputSize, catalogue, onnx};
 use serde_json::{Value, json};
 
 use crate::report;
@@ -30,10 +31,10 @@ pub(crate) fn run(_args: &[String]) -> Result<()> {
     let dirs = asset_dirs();
     let jpeg = test_picture()?;
     let mut rows = Vec::new();
-    for entry in CATALOGUE {
+    for entry in catalogue() {
         let Some(path) = dirs
             .iter()
-            .map(|dir| dir.join(entry.file))
+            .map(|dir| dir.join(&entry.file))
             .find(|path| path.is_file())
         else {
             eprintln!("{} is not in {dirs:?}: left out", entry.file);
@@ -100,9 +101,9 @@ impl Job<'_> {
             runtime: self.options.clone(),
             ..Options::default()
         };
-        let mut detector = Detector::load(self.entry.name, dirs, options)?;
+        let mut detector = Detector::load(&self.entry.name, dirs, options)?;
         let mut bytes = std::fs::read(self.path)?;
-        if matches!(self.entry.input, letterbox::InputSize::Multiple { .. }) {
+        if matches!(self.entry.input, InputSize::Multiple { .. }) {
             bytes = onnx::with_free_size(&bytes)?;
         }
         let mut bare = bare::load(&bytes, &self.options)?;
@@ -172,7 +173,7 @@ impl Job<'_> {
     /// The same steps in Python; `None` for a model that the script does not know, or without the
     /// packages.
     fn python(&self) -> Result<Option<Python>> {
-        if self.entry.decoder.name() != "yolox" {
+        if self.entry.family.name() != "yolox" {
             return Ok(None);
         }
         let dir = tempfile::tempdir()?;

@@ -81,6 +81,7 @@ pub(crate) enum Command {
     History(cmd::history::History),
     Rollback(cmd::rollback::Rollback),
     Set(cmd::set::Set),
+    Model(cmd::model::Model),
     Token(cmd::token::Token),
     Label(cmd::label::Label),
     Local(cmd::local::Local),

@@ -14,6 +14,7 @@ pub(crate) mod label;
 pub(crate) mod local;
 pub(crate) mod logs;
 pub(crate) mod manifests;
+pub(crate) mod model;
 pub(crate) mod plan;
 pub(crate) mod reference;
 pub(crate) mod rollback;
@@ -45,6 +46,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome<u8> {
         Command::History(command) => command.run(globals).await?,
         Command::Rollback(command) => command.run(globals).await?,
         Command::Set(command) => command.run(globals).await?,
+        Command::Model(command) => command.run(globals).await?,
         Command::Token(command) => command.run(globals).await?,
         Command::Label(command) => command.run(globals).await?,
         Command::Local(command) => command.run().await?,

@@ -7,6 +7,7 @@ pub(crate) mod device;
 pub(crate) mod event;
 pub(crate) mod frame;
 pub(crate) mod instance;
+pub(crate) mod model;
 pub(crate) mod params;
 pub(crate) mod plan;
 pub(crate) mod revision;

@@ -4,12 +4,14 @@ mod agents;
 mod control;
 mod error;
 mod frames;
+mod models;
 mod tap;
 
 use std::sync::Arc;
 
 use edgeflow_proto::v1::{
-    agent_service_server::AgentServiceServer, control_service_server::ControlServiceServer,
+    agent_service_server::AgentServiceServer, artifact_service_server::ArtifactServiceServer,
+    control_service_server::ControlServiceServer,
     enrollment_service_server::EnrollmentServiceServer, log_service_server::LogServiceServer,
     stream_service_server::StreamServiceServer,
 };
@@ -49,6 +51,9 @@ pub fn agent_routes(app: &Arc<App>) -> axum::Router {
             LogServiceServer::new(frames::Bulk::new(Arc::clone(app)))
                 .max_decoding_message_size(MAX_SESSION_BYTES),
         )
+        .add_service(ArtifactServiceServer::new(models::Files::new(Arc::clone(
+            app,
+        ))))
         .into_axum_router()
         .reset_fallback()
 }

@@ -77,7 +77,9 @@ fn error_response(error: &ServiceError) -> Response {
         ServiceError::Invalid(_) => StatusCode::BAD_REQUEST,
         ServiceError::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
         ServiceError::Limit(_) => StatusCode::TOO_MANY_REQUESTS,
-        ServiceError::Unavailable(_) | ServiceError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ServiceError::Unavailable(_) | ServiceError::Store(_) | ServiceError::Artifact(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         ServiceError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
         ServiceError::Pki(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };

@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod app;
+pub mod artifacts;
 pub mod changes;
 pub mod clock;
 pub mod config;

@@ -34,6 +34,7 @@ const LAST_SEEN_INTERVAL: Duration = Duration::from_secs(300);
 /// How often the server certificate's end is looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(12 * 3600);
 const DATABASE_FILE: &str = "edgeflow.db";
+const MODELS_DIR: &str = "models";
 const ADDRESSES_FILE: &str = "addresses.json";
 
 /// Why the control plane does not start.
@@ -99,7 +100,10 @@ impl Server {
 
         let changes = Changes::new();
         let fleet = Arc::new(Fleet::new(changes.clone()));
-        let service = Arc::new(Service::load(store, Arc::clone(&authority), fleet, changes).await?);
+        let models = config.data_dir.join(MODELS_DIR);
+        ensure_dir(&models)?;
+        let service = Service::load(store, models, Arc::clone(&authority), fleet, changes);
+        let service = Arc::new(service.await?);
         let tasks = Tasks::new(CancellationToken::new());
         let (spans, exporter) = Traces::new(collector);
         if let Some(exporter) = exporter {

@@ -6,6 +6,7 @@ mod assignments;
 mod devices;
 mod enrollment;
 mod events;
+mod models;
 mod params;
 mod plan;
 mod sessions;
@@ -15,11 +16,15 @@ mod tokens;
 mod watch;
 mod world;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use tokio::sync::{Mutex, MutexGuard, broadcast};
 
 use crate::{
+    artifacts::{ArtifactError, Artifacts},
     changes::Changes,
     clock::now_ms,
     dead_letters::DeadLetters,
@@ -31,6 +36,7 @@ use crate::{
 pub use devices::device_message;
 pub use enrollment::{Enrolled, EnrollmentRequest};
 pub use events::{EventStream, event_message};
+pub use models::{Adding, Models};
 pub use sessions::SessionStart;
 pub use systems::{ApplyRequest, Etag};
 pub use tokens::NewToken;
@@ -75,12 +81,16 @@ pub enum ServiceError {
     /// Keys and certificates.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// Files of models.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
 }
 
 /// Everything the calls need. Shared by every API.
 #[derive(Debug)]
 pub struct Service {
     store: Store,
+    artifacts: Artifacts,
     authority: Arc<Authority>,
     fleet: Arc<Fleet>,
     dead_letters: DeadLetters,
@@ -106,13 +116,16 @@ impl Service {
     /// Loads the state from the store.
     pub async fn load(
         store: Store,
+        artifacts: PathBuf,
         authority: Arc<Authority>,
         fleet: Arc<Fleet>,
         changes: Changes,
     ) -> Result<Self, ServiceError> {
         let world = World::load(&store).await?;
+        let artifacts = Artifacts::open(artifacts, &world.models.digests());
         let service = Self {
             store,
+            artifacts: artifacts.map_err(ArtifactError::Disk)?,
             authority,
             fleet,
             dead_letters: DeadLetters::default(),

@@ -5,6 +5,7 @@
 mod assignments;
 mod devices;
 mod events;
+mod models;
 mod overrides;
 mod systems;
 mod tokens;
@@ -18,6 +19,7 @@ use sqlx::sqlite::{
 pub use assignments::AssignmentRow;
 pub use devices::{CertificateRow, DeviceRow, SessionRow};
 pub use events::{EventFilter, EventRow};
+pub use models::{ModelRow, TensorRow};
 pub use overrides::OverrideRow;
 pub use systems::{RevisionRow, SystemRow};
 pub use tokens::TokenRow;

@@ -76,9 +76,19 @@ try {
   await page.locator(LIVE).first().waitFor();
   await shoot("camera-device");
   say({ saw: "preview", controls, formats: await row.innerText() });
+  const deleted = page.waitForResponse((response) => response.url().endsWith("/DeleteSystem"));
   await page.getByRole("button", { name: "Close preview" }).click();
   await page.locator(LIVE).first().waitFor({ state: "detached" });
+  await deleted;
   say({ saw: "closed", errors });
+
+  // Once more, and the page goes away without a word.
+  await lines.next();
+  await row.getByRole("button", { name: "Preview" }).click();
+  await page.locator(LIVE).first().waitFor();
+  await page.goto("about:blank");
+  say({ saw: "left", errors });
+  await lines.next();
 } catch (error) {
   await page?.screenshot({ path: join(args.out, "camera-failed.png"), fullPage: true });
   throw error;

@@ -17,6 +17,7 @@ import { SystemsPage } from "./pages/systems";
 import { WallPage } from "./pages/wall";
 import { LogsPage } from "./pages/logs";
 import { EventsPage } from "./pages/events";
+import { ModelsPage } from "./pages/models";
 import { Icon, type IconName } from "./ui/icons";
 import { Palette } from "./ui/palette";
 import { Empty, Loading } from "./ui/parts";
@@ -27,6 +28,7 @@ const NAV: { href: string; icon: IconName; text: string; under: string[] }[] = [
   { href: paths.fleet(), icon: "fleet", text: "Fleet", under: ["/fleet", "/devices"] },
   { href: paths.systems(), icon: "systems", text: "Systems", under: ["/systems"] },
   { href: paths.wall(), icon: "wall", text: "Video", under: ["/wall"] },
+  { href: paths.models(), icon: "models", text: "Models", under: ["/models"] },
   { href: paths.logs(), icon: "logs", text: "Logs", under: ["/logs"] },
   { href: paths.events(), icon: "events", text: "Events", under: ["/events"] },
 ];
@@ -110,6 +112,7 @@ function Page({ path }: { path: string }) {
   if (path === "/fleet") return <FleetPage />;
   if (path === "/systems") return <SystemsPage />;
   if (path === "/wall") return <WallPage />;
+  if (path === "/models") return <ModelsPage />;
   if (path === "/logs") return <LogsPage />;
   if (path === "/events") return <EventsPage />;
   return (

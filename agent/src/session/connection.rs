@@ -17,7 +17,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
-use super::{Context, commands::Commands, convert, dial, renew};
+use super::{Context, commands::Commands, convert, dial, fetch, renew};
 use crate::{
     conditions,
     events::{Event, Severity},
@@ -126,9 +126,11 @@ pub(super) async fn run(context: &Arc<Context>) -> Ended {
         facts_at: Instant::now(),
         unstored: None,
     };
+    let models = endpoint.connect_lazy();
     tokio::select! {
         ended = connection.serve(inbound, interval) => ended,
         () = renew::run(context, channel) => Ended::new(true, "renewal ended"),
+        () = fetch::run(context, models) => Ended::new(true, "fetching ended"),
     }
 }
 

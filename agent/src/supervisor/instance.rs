@@ -2,6 +2,7 @@
 //! the last process's end, so there is never more than one process under an id.
 
 use std::{
+    collections::BTreeMap,
     process::ExitStatus,
     sync::{
         Arc,
@@ -10,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeflow_spec::{assignment::Instance, broker::Broker, params::MAX_PARAMETERS};
+use edgeflow_spec::{
+    assignment::Instance, broker::Broker, instance_config::ModelFile, params::MAX_PARAMETERS,
+};
 use rustix::process::Signal;
 use tokio::{process::Child, sync::watch, task::JoinHandle};
 
@@ -144,6 +147,9 @@ impl Life {
     }
 
     async fn one_run(&mut self) -> Outcome {
+        let Some(models) = self.models().await else {
+            return Outcome::Stopped;
+        };
         let desired = Arc::clone(&self.desired.borrow());
         self.tried = desired.params_hash();
         self.instance = self.known.start_with(&desired);
@@ -152,7 +158,7 @@ impl Life {
             Ok(broker) => broker,
             Err(reason) => return Outcome::CanNotStart(reason),
         };
-        let launched = match launch::launch(&self.shared, &self.instance, own_broker) {
+        let launched = match launch::launch(&self.shared, &self.instance, own_broker, models) {
             Ok(launched) => launched,
             Err(error) => return Outcome::CanNotStart(error.to_string()),
         };
@@ -207,6 +213,30 @@ impl Life {
             return Outcome::Stopped;
         }
         Outcome::Exited(exit, uptime)
+    }
+
+    /// Waits until the models of the instance are here; `None`: stopped before that.
+    async fn models(&mut self) -> Option<BTreeMap<String, ModelFile>> {
+        let models = Arc::clone(&self.shared.models);
+        let mut changed = models.watch();
+        loop {
+            let names = self.desired.borrow_and_update().models.clone();
+            let waits = match models.files(&names) {
+                Ok(files) => return Some(files),
+                Err(waits) => waits,
+            };
+            self.shared.board.update(&self.name, |view| {
+                view.phase = Phase::Pending;
+                view.reason = waits;
+                view.next_start_unix_ms = 0;
+            });
+            tokio::select! {
+                Ok(_) = next_stop(&mut self.stop) => return None,
+                Ok(()) = changed.changed() => {}
+                Ok(()) = self.desired.changed() => {}
+                else => std::future::pending().await,
+            }
+        }
     }
 
     /// The device's own broker, if a link goes through it.

@@ -13,7 +13,7 @@ use std::{
 use edgeflow_spec::{
     assignment::{Instance, Program},
     broker::Broker,
-    instance_config::{INSTANCE_ENV, InputSocket, InstanceConfig, OutputSocket},
+    instance_config::{INSTANCE_ENV, InputSocket, InstanceConfig, ModelFile, OutputSocket},
 };
 use thiserror::Error;
 use tokio::process::{Child, Command};
@@ -32,6 +32,8 @@ const INHERITED: [&str; 7] = [
     "EDGEFLOW_LOG_FORMAT",
 ];
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+/// Before the name of a model, in capitals: where its file is, for programs without our SDK.
+const MODEL_ENV: &str = "EDGEFLOW_MODEL_";
 /// Makes the kernel prefer nodes to the agent when memory runs out.
 const OOM_SCORE: &str = "300";
 
@@ -79,12 +81,14 @@ pub(super) fn launch(
     shared: &Shared,
     instance: &Instance,
     own_broker: Option<Broker>,
+    models: BTreeMap<String, ModelFile>,
 ) -> Result<Launched, LaunchError> {
     let config = InstanceConfig {
         own_broker,
+        models,
         ..instance_config(shared, instance)?
     };
-    let environment = environment(instance, &shared.paths.instance_config(&instance.id));
+    let environment = environment(&config, &shared.paths.instance_config(&instance.id));
     let (program, arguments) = command_line(shared, instance, &environment)?;
     prepare(shared, &config)?;
     let mut command = Command::new(&program);
@@ -159,6 +163,7 @@ fn instance_config(shared: &Shared, instance: &Instance) -> Result<InstanceConfi
         input_sockets,
         own_broker: None,
         state_dir: paths.state(&instance.id),
+        models: BTreeMap::new(),
         asset_dirs: shared.assets.clone(),
     })
 }
@@ -180,7 +185,7 @@ fn prepare(shared: &Shared, config: &InstanceConfig) -> Result<(), LaunchError> 
     files::write_durable(&file, 0o600, &[&bytes]).map_err(|error| failed(&file, error))
 }
 
-fn environment(instance: &Instance, config: &Path) -> BTreeMap<OsString, OsString> {
+fn environment(config: &InstanceConfig, file: &Path) -> BTreeMap<OsString, OsString> {
     let mut environment: BTreeMap<OsString, OsString> = INHERITED
         .iter()
         .filter_map(|name| Some((OsString::from(name), env::var_os(name)?)))
@@ -188,10 +193,14 @@ fn environment(instance: &Instance, config: &Path) -> BTreeMap<OsString, OsStrin
     environment
         .entry("PATH".into())
         .or_insert_with(|| DEFAULT_PATH.into());
-    for (name, value) in &instance.env {
+    for (name, model) in &config.models {
+        let name = name.to_ascii_uppercase().replace('-', "_");
+        environment.insert(format!("{MODEL_ENV}{name}").into(), (&model.path).into());
+    }
+    for (name, value) in &config.instance.env {
         environment.insert(name.into(), value.into());
     }
-    environment.insert(INSTANCE_ENV.into(), config.into());
+    environment.insert(INSTANCE_ENV.into(), file.into());
     environment
 }
 

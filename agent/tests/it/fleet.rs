@@ -2,6 +2,7 @@
 //! what the test tells it to say and keeps what it hears.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex},
@@ -10,8 +11,9 @@ use std::{
 use edgeflow_proto::v1::{
     self, AckResult, AgentMessage, AssignmentAck, Command, ControlMessage, EnrollRequest,
     EnrollResponse, Hello, PushCredit, PushFrame, PushLogs, PushLogsResponse, RenewRequest,
-    RenewResponse, StatusReport, Welcome, agent_message, agent_service_server, command,
-    control_message, enrollment_service_server, log_service_server, stream_service_server,
+    RenewResponse, StatusReport, Welcome, agent_message, agent_service_server,
+    artifact_service_server, command, control_message, enrollment_service_server,
+    log_service_server, stream_service_server,
 };
 use edgeflow_spec::assignment::{Assignment, Instance, body_hash};
 use rcgen::{
@@ -42,6 +44,9 @@ struct Heard {
     dead_letters: Vec<v1::DeadLettersReport>,
     wants_spans: bool,
     spans: Vec<v1::SpanReport>,
+    files: BTreeMap<String, Vec<u8>>,
+    fetches: Vec<v1::FetchRequest>,
+    cut_after: Option<usize>,
     enrolments: usize,
     renewals: usize,
     old_certificates: bool,
@@ -107,6 +112,9 @@ impl Fleet {
                 service.clone(),
             ))
             .add_service(log_service_server::LogServiceServer::new(service.clone()))
+            .add_service(artifact_service_server::ArtifactServiceServer::new(
+                service.clone(),
+            ))
             .add_service(stream_service_server::StreamServiceServer::new(service))
             .serve_with_incoming(TcpListenerStream::new(listener));
         runtime.spawn(async move {
@@ -185,6 +193,22 @@ impl Fleet {
             self.heard().status = None;
             self.status("another report", |_| true).await;
         }
+    }
+
+    /// Gives out this file under this digest from now on.
+    pub(crate) fn give_file(&self, sha256: &str, bytes: &[u8]) {
+        let files = &mut self.heard().files;
+        files.insert(sha256.to_owned(), bytes.to_vec());
+    }
+
+    /// Breaks every fetch off after so many bytes.
+    pub(crate) fn cut_files_after(&self, bytes: Option<usize>) {
+        self.heard().cut_after = bytes;
+    }
+
+    /// Offsets that were asked for.
+    pub(crate) fn fetches(&self) -> Vec<u64> {
+        self.heard().fetches.iter().map(|it| it.offset).collect()
     }
 
     pub(crate) fn take_spans(&self) -> Vec<v1::SpanReport> {
@@ -410,6 +434,36 @@ async fn session(
             let message = Some(message);
             let _ = out.send(Ok(ControlMessage { message })).await;
         }
+    }
+}
+
+#[tonic::async_trait]
+impl artifact_service_server::ArtifactService for Service {
+    type FetchStream = Replies<v1::FetchResponse>;
+
+    async fn fetch(
+        &self,
+        request: Request<v1::FetchRequest>,
+    ) -> Result<Response<Self::FetchStream>, Status> {
+        let ask = request.into_inner();
+        let mut heard = self.heard.lock().unwrap();
+        let file = heard.files.get(&ask.sha256).cloned();
+        let start = usize::try_from(ask.offset).unwrap();
+        heard.fetches.push(ask);
+        let file = file.ok_or_else(|| Status::unavailable("the file is lost"))?;
+        let rest = file.get(start..).unwrap_or_default();
+        let cut = heard.cut_after.filter(|cut| *cut < rest.len());
+        let pieces = rest[..cut.unwrap_or(rest.len())].chunks(1000);
+        let piece = |piece: &[u8]| {
+            Ok(v1::FetchResponse {
+                piece: piece.to_vec(),
+            })
+        };
+        let mut pieces: Vec<Result<_, Status>> = pieces.map(piece).collect();
+        if cut.is_some() {
+            pieces.push(Err(Status::unavailable("cut off")));
+        }
+        Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
     }
 }
 

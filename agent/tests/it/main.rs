@@ -8,6 +8,7 @@ mod boot;
 mod bulk;
 mod fleet;
 mod instances;
+mod models;
 mod node;
 mod params;
 mod setup;

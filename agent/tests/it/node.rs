@@ -38,6 +38,7 @@ pub(crate) fn command(node: &str, words: &[&str]) -> Instance {
         }],
         broker: None,
         trace_every: 100,
+        models: std::collections::BTreeSet::new(),
         restart: Default::default(),
         overrides: Default::default(),
         stop_grace_ms: 2000,

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use edgeflow_proto::v1;
+use edgeflow_spec::quantity::rounded_bytes;
 
 use crate::{
     args::Globals,
@@ -12,7 +13,6 @@ use crate::{
         self, Format, Row,
         colour::{self, Paint},
         table::{Cell, Table},
-        time::bytes,
     },
     view::{
         camera::CameraView,
@@ -392,7 +392,7 @@ fn device(view: &DeviceView, paint: Paint) {
     );
     field(paint, "Host name", &facts.hostname);
     field(paint, "Processors", &facts.cpus.to_string());
-    field(paint, "Memory", &bytes(facts.memory_bytes));
+    field(paint, "Memory", &rounded_bytes(facts.memory_bytes));
     field(paint, "Agent", &facts.agent_version);
     field(paint, "Last seen", &view.seen_text());
     field(
@@ -434,7 +434,7 @@ fn load(load: Option<&LoadView>, paint: Paint) {
         load.load1
     );
     field(paint, "Load", &cpu);
-    let of = |used, total| format!("{} of {}", bytes(used), bytes(total));
+    let of = |used, total| format!("{} of {}", rounded_bytes(used), rounded_bytes(total));
     field(
         paint,
         "Memory used",

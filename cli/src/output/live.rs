@@ -4,13 +4,21 @@
 use std::{
     future::Future,
     io::{self, IsTerminal, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
+
+use edgeflow_spec::quantity::rounded_bytes;
 
 use super::colour;
 
 /// Silence after which a person wants to know what takes so long.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a measure is drawn.
+const REDRAW: Duration = Duration::from_millis(200);
 const DEFAULT_COLUMNS: usize = 80;
 const DEFAULT_ROWS: usize = 24;
 
@@ -92,6 +100,36 @@ pub(crate) async fn patiently<T>(what: &str, future: impl Future<Output = T>) ->
     let done = future.await;
     live.clear();
     done
+}
+
+/// The same for something whose size is known: how much of `total` is done.
+pub(crate) async fn measured<T>(
+    what: &str,
+    total: u64,
+    done: Arc<AtomicU64>,
+    future: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(future);
+    tokio::select! {
+        done = &mut future => return done,
+        () = tokio::time::sleep(PATIENCE) => {}
+    }
+    let mut live = Live::new();
+    if !live.is_terminal() {
+        super::note(format!("{what} ({}) …", rounded_bytes(total)));
+        return future.await;
+    }
+    let ended = loop {
+        let now = rounded_bytes(done.load(Ordering::Relaxed));
+        let text = format!("{what}: {now} of {} …", rounded_bytes(total));
+        live.draw(&[colour::stderr().dim(&text)]);
+        tokio::select! {
+            ended = &mut future => break ended,
+            () = tokio::time::sleep(REDRAW) => {}
+        }
+    };
+    live.clear();
+    ended
 }
 
 fn put(text: &str) {

@@ -120,22 +120,6 @@ pub(crate) fn parse_since(text: &str) -> Result<i64, String> {
         .map_err(|_| "write it like 10m, 1h30m or 2026-01-31T12:00:00Z".to_owned())
 }
 
-/// `1.5 GiB`.
-pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 || value >= 100.0 {
-        format!("{value:.0} {}", UNITS[unit])
-    } else {
-        format!("{value:.1} {}", UNITS[unit])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +155,6 @@ mod tests {
         assert_eq!(age(1_000, 6_000), "5s");
         assert_eq!(age(1, 570_001), "9m30s");
         assert_eq!(age(1, 3 * 86_400_000 + 1), "3d");
-        assert_eq!(bytes(1_536), "1.5 KiB");
         assert_eq!(elapsed(Duration::from_millis(850)), "850 ms");
         assert_eq!(elapsed(Duration::from_secs(59)), "59.0 s");
         assert_eq!(elapsed(Duration::from_secs(7_200)), "2h");

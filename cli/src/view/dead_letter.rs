@@ -1,6 +1,7 @@
 //! Dead letters as `-o json` prints them, and as rows for people.
 
 use edgeflow_proto::v1;
+use edgeflow_spec::quantity::rounded_bytes;
 use serde::Serialize;
 
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
     output::{
         Row,
         table::Cell,
-        time::{age, bytes, now_ms, rfc3339},
+        time::{age, now_ms, rfc3339},
     },
 };
 
@@ -86,7 +87,7 @@ impl Row for DeadLetterView {
             self.link.as_str(),
             self.deliveries.to_string(),
             self.codec.as_str(),
-            bytes(self.bytes),
+            rounded_bytes(self.bytes),
             age(self.at_unix_ms, now_ms()),
         ]
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use edgeflow_proto::v1;
+use edgeflow_spec::quantity::rounded_bytes;
 use serde::Serialize;
 
 use super::{camera::CameraView, instance::InstanceView, labels_text, sorted};
@@ -10,7 +11,7 @@ use crate::output::{
     Row,
     colour::Style,
     table::Cell,
-    time::{age, bytes, now_ms, rfc3339},
+    time::{age, now_ms, rfc3339},
 };
 
 /// A machine with an agent.
@@ -223,7 +224,7 @@ impl Row for DeviceView {
             format!("{ready}/{}", self.instances.len()).into(),
             load.map_or_else(dash, |load| format!("{:.0}%", load.cpu * 100.0))
                 .into(),
-            load.map_or_else(dash, |load| bytes(load.memory_used_bytes))
+            load.map_or_else(dash, |load| rounded_bytes(load.memory_used_bytes))
                 .into(),
             self.seen_text().into(),
             self.facts.agent_version.as_str().into(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use edgeflow_proto::v1;
+use edgeflow_spec::quantity::rounded_bytes;
 use serde::Serialize;
 
 use super::sorted;
@@ -10,7 +11,7 @@ use crate::output::{
     Row,
     colour::Style,
     table::Cell,
-    time::{age, bytes, now_ms, rfc3339},
+    time::{age, now_ms, rfc3339},
 };
 
 /// A running (or not running) copy of a node.
@@ -303,7 +304,7 @@ impl Row for InstanceView {
             cells.extend([
                 Cell::from(self.pid.to_string()),
                 format!("{:.0}%", self.cpu * 100.0).into(),
-                bytes(self.rss_bytes).into(),
+                rounded_bytes(self.rss_bytes).into(),
                 self.revision.to_string().into(),
             ]);
         }

@@ -10,7 +10,7 @@ use edgeflow_proto::v1::{
     control_service_server::{ControlService, ControlServiceServer},
 };
 use tokio_stream::{Stream, wrappers::TcpListenerStream};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::run::Home;
 
@@ -169,6 +169,31 @@ impl ControlService for Service {
         _: Request<v1::WatchSystemRequest>,
     ) -> Reply<Self::WatchSystemStream> {
         Ok(stream(self.state().watch.clone(), true))
+    }
+
+    async fn add_model(
+        &self,
+        _: Request<Streaming<v1::AddModelRequest>>,
+    ) -> Reply<v1::AddModelResponse> {
+        Err(Status::unimplemented("not in these tests"))
+    }
+
+    async fn list_models(
+        &self,
+        _: Request<v1::ListModelsRequest>,
+    ) -> Reply<v1::ListModelsResponse> {
+        Ok(Response::new(v1::ListModelsResponse::default()))
+    }
+
+    async fn get_model(&self, _: Request<v1::GetModelRequest>) -> Reply<v1::GetModelResponse> {
+        Err(Status::unimplemented("not in these tests"))
+    }
+
+    async fn delete_model(
+        &self,
+        _: Request<v1::DeleteModelRequest>,
+    ) -> Reply<v1::DeleteModelResponse> {
+        Err(Status::unimplemented("not in these tests"))
     }
 
     async fn delete_system(

@@ -5,9 +5,9 @@ use std::{pin::Pin, sync::Arc};
 use edgeflow_proto::v1::{self, control_service_server::ControlService};
 use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::{status, tap};
+use super::{models, status, tap};
 use crate::{
     app::App,
     service::{ApplyRequest, ServiceError},
@@ -276,6 +276,38 @@ impl ControlService for Control {
     ) -> Answer<v1::DeleteTokenResponse> {
         let result = self.app.service.delete_token(&request.get_ref().id).await;
         answer(result.map(|()| v1::DeleteTokenResponse {}))
+    }
+
+    async fn add_model(
+        &self,
+        request: Request<Streaming<v1::AddModelRequest>>,
+    ) -> Answer<v1::AddModelResponse> {
+        let parts = request.into_inner();
+        models::add(&self.app, parts).await.map(Response::new)
+    }
+
+    async fn list_models(
+        &self,
+        _request: Request<v1::ListModelsRequest>,
+    ) -> Answer<v1::ListModelsResponse> {
+        let models = self.app.service.models();
+        Ok(Response::new(v1::ListModelsResponse { models }))
+    }
+
+    async fn get_model(
+        &self,
+        request: Request<v1::GetModelRequest>,
+    ) -> Answer<v1::GetModelResponse> {
+        let model = self.app.service.model(&request.get_ref().name);
+        answer(model.map(|model| v1::GetModelResponse { model: Some(model) }))
+    }
+
+    async fn delete_model(
+        &self,
+        request: Request<v1::DeleteModelRequest>,
+    ) -> Answer<v1::DeleteModelResponse> {
+        let result = self.app.service.delete_model(&request.get_ref().name).await;
+        answer(result.map(|()| v1::DeleteModelResponse {}))
     }
 
     type WatchEventsStream = Items<v1::Event>;

@@ -3,7 +3,9 @@
 use edgeflow_runtime::logging::chain;
 use tonic::{Code, Status};
 
-use crate::{fleet::SessionError, service::ServiceError, store::StoreError};
+use crate::{
+    artifacts::ArtifactError, fleet::SessionError, service::ServiceError, store::StoreError,
+};
 
 /// A status whose text a person can act on.
 pub fn status(error: &ServiceError) -> Status {
@@ -19,9 +21,12 @@ pub fn status(error: &ServiceError) -> Status {
         ServiceError::Timeout(_) => Code::DeadlineExceeded,
         ServiceError::Store(StoreError::Full(_)) => Code::ResourceExhausted,
         ServiceError::Store(StoreError::Busy(_) | StoreError::ReadOnly(_)) => Code::Unavailable,
+        ServiceError::Artifact(ArtifactError::Different { .. }) => Code::InvalidArgument,
+        ServiceError::Artifact(_) => Code::ResourceExhausted,
         ServiceError::Store(_) | ServiceError::Pki(_) => Code::Internal,
     };
-    if let ServiceError::Store(_) | ServiceError::Pki(_) = error {
+    let disk = matches!(error, ServiceError::Artifact(ArtifactError::Disk(_)));
+    if disk || matches!(error, ServiceError::Store(_) | ServiceError::Pki(_)) {
         tracing::error!(error = chain(error), "a call failed");
     }
     Status::new(code, error.to_string())

@@ -29,7 +29,7 @@ pub(super) fn render_device(world: &World, places: &AllPlaces, id: &str) -> Opti
             ..system.placed()
         })
         .collect();
-    let mut rendered = render(&systems, &device.place);
+    let mut rendered = render(&systems, world.models.kept(), &device.place);
     let peer = |id: &str| {
         let device = world.devices.get(id)?;
         let peer = Peer {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use edgeflow_proto::v1::{self, ApplyOutcome};
-use edgeflow_spec::{System, assignment::Program, placement::Places, problem::Problem};
+use edgeflow_spec::{
+    Invalid, Parsed, System, assignment::Program, placement::Places, problem::Problem,
+};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -93,7 +95,7 @@ impl Service {
         } else {
             &request.file
         };
-        let parsed = match edgeflow_spec::parse(file, &request.manifest) {
+        let parsed = match self.parse(file, &request.manifest) {
             Ok(parsed) => parsed,
             Err(invalid) => return Ok(rejected(invalid.problems, request.dry_run)),
         };
@@ -125,7 +127,7 @@ impl Service {
             ))
         })?;
         let file = format!("{name}@{number}");
-        let parsed = match edgeflow_spec::parse(&file, &row.manifest) {
+        let parsed = match self.parse(&file, &row.manifest) {
             Ok(parsed) => parsed,
             Err(invalid) => return Ok(rejected(invalid.problems, false)),
         };
@@ -138,6 +140,10 @@ impl Service {
         let cause = format!("rollback to {number}");
         self.commit_system(parsed.system, parsed.warnings, cause, request)
             .await
+    }
+
+    fn parse(&self, file: &str, manifest: &str) -> Result<Parsed, Invalid> {
+        edgeflow_spec::parse_with_models(file, manifest, &self.world().models.names())
     }
 
     async fn commit_system(

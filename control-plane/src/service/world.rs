@@ -15,7 +15,7 @@ use edgeflow_spec::{
     render::PlacedSystem,
 };
 
-use super::params::by_node;
+use super::{Models, params::by_node};
 use crate::store::{AssignmentRow, DeviceRow, OverrideRow, Store, StoreError, SystemRow};
 
 /// Every system and device.
@@ -25,6 +25,8 @@ pub struct World {
     pub systems: BTreeMap<String, Arc<SystemState>>,
     /// By id.
     pub devices: BTreeMap<String, Arc<DeviceState>>,
+    /// What is kept for them.
+    pub models: Arc<Models>,
 }
 
 /// A system with its parsed manifest.
@@ -145,7 +147,10 @@ impl DeviceState {
 impl World {
     /// Reads everything.
     pub async fn load(store: &Store) -> Result<Self, StoreError> {
-        let mut world = Self::default();
+        let mut world = Self {
+            models: Arc::new(Models::new(store.models().await?)),
+            ..Self::default()
+        };
         let mut overrides = store.overrides().await?;
         for row in store.systems().await? {
             // It was valid when it was stored. A version that no longer reads it must not start

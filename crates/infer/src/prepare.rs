@@ -1,56 +1,11 @@
 //! Fills a model's input: the picture scaled to where it lies, padded with grey, as float planes.
 
+use edgeflow_model::{ChannelOrder, Colours};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::image::Picture;
 use crate::letterbox::{Letterbox, PADDING};
-
-/// Order of a model's colour planes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChannelOrder {
-    /// Red first.
-    Rgb,
-    /// Blue first.
-    Bgr,
-}
-
-/// What a model takes for colours: planes in an order, values `(value - mean) / deviation` of
-/// values from 0 to 255.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Colours {
-    /// Order of the planes.
-    pub order: ChannelOrder,
-    /// Of each plane, in the order of the planes.
-    pub mean: [f32; 3],
-    /// The same.
-    pub deviation: [f32; 3],
-}
-
-impl Colours {
-    /// 0 to 255 as they are.
-    pub const fn plain(order: ChannelOrder) -> Self {
-        Self {
-            order,
-            mean: [0.0; 3],
-            deviation: [1.0; 3],
-        }
-    }
-
-    /// 0 to 1, red first.
-    pub const UNIT: Self = Self {
-        order: ChannelOrder::Rgb,
-        mean: [0.0; 3],
-        deviation: [255.0; 3],
-    };
-
-    /// About -1 to 1, red first.
-    pub const SIGNED: Self = Self {
-        order: ChannelOrder::Rgb,
-        mean: [127.0; 3],
-        deviation: [128.0; 3],
-    };
-}
 
 /// Fills model inputs. Buffers are kept, so that pictures of one size need no allocation.
 #[derive(Debug)]
@@ -188,7 +143,7 @@ impl Values {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::letterbox::{InputSize, Placement};
+    use edgeflow_model::{InputSize, Placement};
 
     const FIXED: InputSize = InputSize::Fixed {
         width: 416,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use edgeflow_spec::instance_config::InstanceConfig;
+use edgeflow_spec::instance_config::{InstanceConfig, ModelFile};
 use edgeflow_stream::frame::stream_id;
 
 use crate::shown::Shown;
@@ -99,6 +99,12 @@ impl Context {
     /// taken as it is.
     pub fn asset(&self, name: &str) -> Result<PathBuf, NodeError> {
         find_asset(&self.config.asset_dirs, name)
+    }
+
+    /// A model that was brought to the device for this node, by the name that the manifest gives it;
+    /// `None` for one that only the device itself may have.
+    pub fn model(&self, name: &str) -> Option<&ModelFile> {
+        self.config.models.get(name)
     }
 
     /// The device's asset folders, in search order.

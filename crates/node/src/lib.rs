@@ -38,6 +38,7 @@ mod stop;
 pub mod testing;
 mod tracer;
 
+pub use edgeflow_spec::instance_config::ModelFile;
 pub use edgeflow_spec::params::Parameter;
 pub use edgeflow_spec::quantity;
 pub use edgeflow_stream::meta::{DETECTIONS, HOPS, Hop, MetaError, TRACKS};

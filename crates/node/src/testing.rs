@@ -1,10 +1,11 @@
 //! Runs a node's code in a test, without processes or sockets: feed frames, look at what comes out.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use edgeflow_spec::assignment::{Instance, Program, RestartPolicy};
-use edgeflow_spec::instance_config::InstanceConfig;
+use edgeflow_spec::instance_config::{InstanceConfig, ModelFile};
 use edgeflow_spec::qos::LinkQos;
 use edgeflow_stream::{Frame, Kind};
 use serde_json::{Map, Value};
@@ -24,6 +25,8 @@ pub struct Setup {
     pub outputs: Vec<String>,
     /// The node's own folder.
     pub state_dir: PathBuf,
+    /// Models that were brought, by name.
+    pub models: BTreeMap<String, ModelFile>,
     /// Asset folders.
     pub asset_dirs: Vec<PathBuf>,
     /// Output ports that nobody takes frames of.
@@ -36,6 +39,7 @@ impl Default for Setup {
             inputs: vec!["in".to_owned()],
             outputs: vec!["out".to_owned()],
             state_dir: std::env::temp_dir(),
+            models: BTreeMap::new(),
             asset_dirs: Vec::new(),
             unwanted: Vec::new(),
         }
@@ -210,7 +214,7 @@ fn input(port: &str) -> edgeflow_spec::assignment::Input {
         qos: LinkQos::realtime(),
         from_port: "out".to_owned(),
         from: Vec::new(),
-        remote: std::collections::BTreeMap::new(),
+        remote: BTreeMap::new(),
     }
 }
 
@@ -223,8 +227,9 @@ fn config(setup: &Setup) -> InstanceConfig {
             replica: 0,
             revision: 1,
             program: Program::Command(Vec::new()),
-            env: std::collections::BTreeMap::new(),
+            env: BTreeMap::new(),
             params: Map::new(),
+            models: std::collections::BTreeSet::new(),
             inputs: setup.inputs.iter().map(|port| input(port)).collect(),
             outputs: Vec::new(),
             broker: None,
@@ -239,6 +244,7 @@ fn config(setup: &Setup) -> InstanceConfig {
         input_sockets: Vec::new(),
         own_broker: None,
         state_dir: setup.state_dir.clone(),
+        models: setup.models.clone(),
         asset_dirs: setup.asset_dirs.clone(),
     }
 }

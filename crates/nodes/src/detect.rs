@@ -4,6 +4,7 @@
 use edgeflow::{Context, Detection, Input, Node, NodeError, Outputs, Timer, tracing};
 use edgeflow_infer::detector::Timings;
 use edgeflow_infer::{Detector, LoadOptions, Options, Provider};
+use edgeflow_model::Description;
 use serde::Deserialize;
 
 use crate::motion::check_shares;
@@ -88,7 +89,7 @@ impl Node for Detect {
             iou: params.iou,
             runtime,
         };
-        let detector = Detector::load(&params.model, ctx.asset_dirs(), options)?;
+        let detector = load(ctx, &params.model, options)?;
         check_labels(&detector, params.labels.as_deref().unwrap_or_default())?;
         let (family, runtime) = (detector.family(), detector.runtime());
         let path = detector.path().display();
@@ -147,6 +148,19 @@ impl Node for Detect {
         self.labels = params.labels;
         Ok(())
     }
+}
+
+/// One that was brought here for the node, or else one that the device has.
+fn load(ctx: &Context, name: &str, options: Options) -> Result<Detector, NodeError> {
+    let Some(brought) = ctx.model(name) else {
+        return Ok(Detector::load(name, ctx.asset_dirs(), options)?);
+    };
+    let told = match brought.description.as_str() {
+        "" => Description::default(),
+        text => Description::from_json(text.as_bytes())?,
+    };
+    let path = brought.path.clone();
+    Ok(Detector::load_file(name, path, &told, options)?)
 }
 
 fn provider(name: Option<&str>) -> Result<Provider, NodeError> {

@@ -23,6 +23,24 @@ pub struct Assignment {
     /// Where other devices are that these instances get frames from, by device id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub peers: BTreeMap<String, Peer>,
+    /// Models that these instances use and the control plane keeps, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, Model>,
+}
+
+/// A model that the control plane keeps. A name stands for the same file for ever.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Digest of the file, lower-case hex.
+    pub sha256: String,
+    /// Size of the file.
+    pub bytes: u64,
+    /// What its file name ends in, without the dot: `onnx`.
+    #[serde(default)]
+    pub extension: String,
+    /// What people say of it: JSON, as in a file beside a model.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
 }
 
 /// Another device, as the agents reach it.
@@ -61,6 +79,10 @@ pub struct Instance {
     /// not part of the restart hash.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub overrides: serde_json::Map<String, serde_json::Value>,
+    /// Names of the models in [`Assignment::models`] that it uses. A name always means the same
+    /// file, so that they are not part of the restart hash.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub models: BTreeSet<String>,
     /// Links that arrive.
     #[serde(default)]
     pub inputs: Vec<Input>,
@@ -206,6 +228,7 @@ impl Instance {
         let mut copy = self.clone();
         copy.revision = 0;
         copy.overrides.clear();
+        copy.models.clear();
         let known = match &self.program {
             Program::Builtin(name) => catalog::builtin(name).map_or(&[][..], |b| b.live_params()),
             Program::Command(_) => &[],
@@ -283,6 +306,8 @@ mod tests {
         other.overrides.insert("quality".into(), json!(3));
         assert_eq!(base.restart_hash(), other.restart_hash());
         assert_ne!(base.params_hash(), other.params_hash());
+        other.models.insert("bolts".into());
+        assert_eq!(base.restart_hash(), other.restart_hash());
         let bigger = instance(&pattern(), &json!({"size": "65x64", "fps": 5}));
         assert_ne!(base.restart_hash(), bigger.restart_hash());
     }

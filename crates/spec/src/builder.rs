@@ -61,6 +61,7 @@ struct DraftNode {
     program: Option<Program>,
     with: Map<String, Value>,
     env: BTreeMap<String, String>,
+    models: Vec<String>,
     replicas: Option<u32>,
     on: String,
     inputs: Option<Vec<String>>,
@@ -246,6 +247,7 @@ impl DraftNode {
         let mut node = NodeSpec::new(self.program.clone()?);
         node.with = self.with.clone();
         node.env = self.env.clone();
+        node.models = self.models.clone();
         node.replicas = self.replicas.unwrap_or(1);
         node.inputs = self.inputs.clone();
         node.outputs = self.outputs.clone();
@@ -305,6 +307,12 @@ impl NodeHandle {
         self.change(|node| {
             node.env.insert(name, value);
         })
+    }
+
+    /// Has a model brought to its devices, by the name that the control plane keeps it under.
+    pub fn model(self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.change(|node| node.models.push(name))
     }
 
     /// Runs several copies, which share the frames: on each device, or over those of a spread system.

@@ -19,7 +19,7 @@ use camera::CAMERA;
 use fuse::FUSE;
 use objects::{TRACK, ZONES};
 pub use params::ParamError;
-pub(crate) use params::check;
+pub(crate) use params::{check, is_file};
 use picture::{DRAW, REDACT};
 use recording::{RECORD, REPLAY};
 use video::VIDEO;

@@ -1,7 +1,7 @@
 //! What an agent tells a node process when it starts it: one JSON file, named by the environment
 //! variable `EDGEFLOW_INSTANCE`. The node SDK reads it; nodes never see the control plane.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ pub struct InstanceConfig {
     /// Where the device's own broker is; for an instance with links that go through it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_broker: Option<Broker>,
+    /// Models that were brought to the device for it, by the names that it knows them by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, ModelFile>,
     /// Read-only search path for models and clips that are named without a folder.
     pub asset_dirs: Vec<PathBuf>,
 }
@@ -38,6 +41,18 @@ impl InstanceConfig {
         let own = self.own_broker.as_ref().filter(|_| qos.wants_broker());
         self.instance.broker.as_ref().or(own)
     }
+}
+
+/// A model on the device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// Where it is; read-only.
+    pub path: PathBuf,
+    /// Its digest, checked when it was brought; lower-case hex.
+    pub sha256: String,
+    /// What people say of it, JSON; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
 }
 
 /// The listening socket of an output port.

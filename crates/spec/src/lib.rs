@@ -29,7 +29,7 @@ mod yaml;
 
 pub use assignment::Assignment;
 pub use instance_config::InstanceConfig;
-pub use parse::{MAX_MANIFEST_BYTES, Parsed, parse};
+pub use parse::{MAX_MANIFEST_BYTES, Parsed, parse, parse_with_models};
 pub use problem::{Invalid, Problem, Severity};
 pub use qos::{LinkQos, OnFull, QosMode};
 pub use selector::Selector;

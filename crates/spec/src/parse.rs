@@ -1,6 +1,8 @@
 //! From a manifest's text to a validated system, or to everything that is wrong with it. Never
 //! panics, whatever the text.
 
+use std::collections::BTreeSet;
+
 use crate::{
     decode,
     problem::{Invalid, Problem, Severity},
@@ -29,8 +31,22 @@ pub struct Parsed {
     pub warnings: Vec<Problem>,
 }
 
-/// Reads and validates a manifest. `file` is only shown in problems.
+/// Reads and validates a manifest. `file` is only shown in problems. Whether the models that it names
+/// are there is left open.
 pub fn parse(file: &str, text: &str) -> Result<Parsed, Invalid> {
+    parse_with(file, text, None)
+}
+
+/// The same, and every model has to be one of `models`, in the catalogue, or a file of the device.
+pub fn parse_with_models(
+    file: &str,
+    text: &str,
+    models: &BTreeSet<&str>,
+) -> Result<Parsed, Invalid> {
+    parse_with(file, text, Some(models))
+}
+
+fn parse_with(file: &str, text: &str, models: Option<&BTreeSet<&str>>) -> Result<Parsed, Invalid> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let masked = if text.len() <= MAX_MANIFEST_BYTES {
         decode::mask_links(text)
@@ -64,6 +80,10 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Invalid> {
     let mut problems = decoded.problems;
     if let Some(system) = &decoded.system {
         problems.extend(validate::validate(system, &decoded.marks, &source));
+        if let Some(models) = models {
+            let found = validate::models(system, models, &decoded.marks, &source);
+            problems.extend(found);
+        }
     }
     problems.sort_by_key(|problem| (problem.line, problem.column));
     // The middle of a chain is the end of two links.

@@ -283,6 +283,12 @@ fn node_details(old: &NodeSpec, new: &NodeSpec) -> Vec<String> {
     map_details(&mut details, "env", &old.env, &new.env);
     detail(
         &mut details,
+        "models",
+        &list(&old.models),
+        &list(&new.models),
+    );
+    detail(
+        &mut details,
         "replicas",
         &old.replicas.to_string(),
         &new.replicas.to_string(),

@@ -80,6 +80,22 @@ pub fn format_bytes(value: u64) -> String {
     format_scaled(value, &["GiB", "MiB", "KiB", "B"], &SIZE_UNITS)
 }
 
+/// A size for people, rounded: `1.5 GiB`.
+pub fn rounded_bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 100.0 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
 /// Reads `640x480`.
 pub fn parse_resolution(text: &str) -> Result<(u32, u32), QuantityError> {
     let (width, height) = text.split_once('x').ok_or(QuantityError::Shape)?;
@@ -133,6 +149,18 @@ fn format_scaled(value: u64, order: &[&str], units: &[(&str, u64)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_rounded_for_people() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (340 << 20, "340 MiB"),
+        ] {
+            assert_eq!(rounded_bytes(bytes), text);
+        }
+    }
 
     #[test]
     fn durations_read_and_write() {

@@ -1,12 +1,12 @@
 //! Rendering: from systems to the whole desired state of one device. Pure and deterministic; equal
 //! inputs give equal bytes, so an unchanged device never gets a new generation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use crate::{
-    assignment::{Assignment, Input, Instance, Output, OutputGroup, Program, Remote},
+    assignment::{Assignment, Input, Instance, Model, Output, OutputGroup, Program, Remote},
     catalog::Builtin,
     device::DevicePlace,
     params::Overrides,
@@ -50,7 +50,11 @@ pub struct MissingLabel {
 
 /// What a device has to run. Systems whose selector does not match it are left out; of two systems
 /// with the same name the one with the higher revision counts.
-pub fn render(systems: &[PlacedSystem<'_>], device: &DevicePlace) -> Rendered {
+pub fn render(
+    systems: &[PlacedSystem<'_>],
+    models: &BTreeMap<String, Model>,
+    device: &DevicePlace,
+) -> Rendered {
     let mut placed: Vec<&PlacedSystem<'_>> = systems
         .iter()
         .filter(|placed| placed.system.devices.matches(&device.labels))
@@ -67,6 +71,7 @@ pub fn render(systems: &[PlacedSystem<'_>], device: &DevicePlace) -> Rendered {
             render_node(placed, name, device, &mut rendered);
         }
     }
+    keep_models(models, &mut rendered.assignment);
     rendered
         .assignment
         .instances
@@ -74,6 +79,19 @@ pub fn render(systems: &[PlacedSystem<'_>], device: &DevicePlace) -> Rendered {
     rendered.missing_labels.sort();
     rendered.missing_labels.dedup();
     rendered
+}
+
+/// Adds the models that instances name and the control plane keeps. Other names are the device's own
+/// files.
+fn keep_models(models: &BTreeMap<String, Model>, assignment: &mut Assignment) {
+    for instance in &mut assignment.instances {
+        instance.models.retain(|name| models.contains_key(name));
+        for name in &instance.models {
+            if let Some(model) = models.get(name) {
+                assignment.models.insert(name.clone(), model.clone());
+            }
+        }
+    }
 }
 
 /// The id of an instance: `system.node.replica`.
@@ -111,6 +129,7 @@ fn render_node(placed: &PlacedSystem<'_>, name: &str, device: &DevicePlace, out:
         Some(builtin) => with_primary(builtin, node),
         None => node.with.clone(),
     };
+    let models = node.model_names().map(&mut fill).collect();
     let first = Instance {
         id: String::new(),
         system: system_name.clone(),
@@ -134,6 +153,7 @@ fn render_node(placed: &PlacedSystem<'_>, name: &str, device: &DevicePlace, out:
             .and_then(|all| all.get(name))
             .map(|set| fill_map(set.clone(), &mut fill))
             .unwrap_or_default(),
+        models,
         inputs: inputs(placed, name, device),
         outputs: outputs(placed, name, node, device),
         broker: system.broker.clone(),

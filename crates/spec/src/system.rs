@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::{
     assignment::{Program, RestartPolicy},
     broker::Broker,
-    catalog,
+    catalog::{self, ParamKind},
     placement::Placement,
     qos::LinkQos,
     selector::Selector,
@@ -81,6 +81,8 @@ pub struct NodeSpec {
     pub with: Map<String, Value>,
     /// Environment variables.
     pub env: BTreeMap<String, String>,
+    /// Models of a `run` node, by the names that the control plane keeps them under.
+    pub models: Vec<String>,
     /// Copies on each device, or over all devices of a spread system; at least 1.
     pub replicas: u32,
     /// Spread systems: which of the devices may run it. Empty: all of them.
@@ -150,6 +152,7 @@ impl NodeSpec {
             program,
             with: Map::new(),
             env: BTreeMap::new(),
+            models: Vec::new(),
             replicas: 1,
             on: Selector::default(),
             inputs: None,
@@ -165,6 +168,15 @@ impl NodeSpec {
             Program::Builtin(name) => catalog::builtin(name),
             Program::Command(_) => None,
         }
+    }
+
+    /// Models that it names: in parameters of a built-in node, under `models` of a command. May hold
+    /// templates.
+    pub fn model_names(&self) -> impl Iterator<Item = &str> {
+        let params = self.builtin().map_or(&[][..], |builtin| builtin.params);
+        let params = params.iter().filter(|it| it.kind == ParamKind::Model);
+        let named = params.filter_map(|it| self.with.get(it.name)?.as_str());
+        named.chain(self.models.iter().map(String::as_str))
     }
 
     /// Whether it reads a source that does not wait, as far as is known.

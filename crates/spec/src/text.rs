@@ -164,6 +164,10 @@ struct NodeText {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "Option<BTreeMap<String, Plain>>")]
     env: BTreeMap<String, String>,
+    /// Models that a `run` node uses, by the names of `edgeflow model list`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    models: Vec<String>,
     /// Which devices may run it, in a system with `placement: spread`: a selector.
     #[serde(skip_serializing_if = "Option::is_none")]
     on: Option<String>,
@@ -328,6 +332,7 @@ impl From<&NodeSpec> for NodeText {
             run,
             with: node.with.clone(),
             env: node.env.clone(),
+            models: node.models.clone(),
             on: (!node.on.is_empty()).then(|| node.on.to_string()),
             replicas: node.replicas,
             inputs: node.inputs.clone(),

@@ -14,6 +14,9 @@ use crate::{
 };
 
 mod links;
+mod models;
+
+pub(crate) use models::models;
 
 /// Checks a system.
 pub(crate) fn validate(system: &System, marks: &Marks, source: &Source<'_>) -> Vec<Problem> {
@@ -123,6 +126,7 @@ impl Check<'_> {
             Program::Builtin(uses) => match catalog::builtin(uses) {
                 Some(builtin) => {
                     self.builtin(name, node, builtin, &path);
+                    self.no_models(node, &path);
                     self.named_inputs(name, node, builtin, &path);
                 }
                 None => {
@@ -151,6 +155,7 @@ impl Check<'_> {
         for (key, value) in &node.env {
             self.env(key, value, &path);
         }
+        self.models(node, &path);
         self.templates_in(
             &serde_json::Value::Object(node.with.clone()),
             &format!("{path}.with"),

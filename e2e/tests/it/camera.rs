@@ -277,10 +277,17 @@ fn in_the_browser(fleet: &Fleet, machine: &mut Machine, mut page: Page) -> Resul
     );
     let seen = page.sees("preview")?;
     ensure!(seen["controls"].as_u64() > Some(5), "{seen}");
-    let seen = page.sees("closed")?;
+    let preview_is_gone = || {
+        until("the preview to be gone", || {
+            let systems = fleet.cli(&["get", "systems", "-o", "name"])?;
+            Ok((systems.stdout.trim() == "door").then_some(()))
+        })
+    };
+    page.sees("closed")?;
+    preview_is_gone()?;
+    page.go_on()?;
+    let seen = page.sees("left")?;
     ensure!(seen["errors"] == json!([]), "{seen}");
-    until("the preview to be gone", || {
-        let systems = fleet.cli(&["get", "systems", "-o", "name"])?;
-        Ok((systems.stdout.trim() == "door").then_some(()))
-    })
+    preview_is_gone()?;
+    page.go_on()
 }

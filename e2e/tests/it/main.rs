@@ -11,6 +11,7 @@ mod dead_letters;
 mod failures;
 mod local;
 mod manifests;
+mod models;
 mod params;
 mod recording;
 mod replicas;

@@ -17,7 +17,13 @@ const watchLogin: Interceptor = (next) => async (request) => {
 const transport = createGrpcWebTransport({
   baseUrl: location.origin,
   interceptors: [watchLogin],
-  fetch: (input, init) => fetch(input, { ...init, credentials: "same-origin" }),
+  fetch: (input, init) =>
+    fetch(input, {
+      ...init,
+      credentials: "same-origin",
+      // What is taken away as a page closes is still sent.
+      keepalive: typeof input === "string" && input.endsWith("/DeleteSystem"),
+    }),
 });
 
 export const api = createClient(ControlService, transport);

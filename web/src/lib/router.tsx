@@ -64,6 +64,7 @@ export const paths = {
   systems: () => "/systems",
   system: (name: string) => `/systems/${encodeURIComponent(name)}`,
   wall: () => "/wall",
+  models: () => "/models",
   logs: (query: Record<string, string> = {}) => {
     const text = new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString();
     return `/logs${text ? `?${text}` : ""}`;

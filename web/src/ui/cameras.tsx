@@ -154,9 +154,15 @@ function Preview({ device, camera, onClose }: { device: string; camera: Camera; 
       }
     };
     void start();
-    return () => {
+    const end = () => {
       wanted.current = false;
       void remove(name).catch(() => undefined);
+    };
+    // A page that goes away unmounts nothing.
+    window.addEventListener("pagehide", end);
+    return () => {
+      window.removeEventListener("pagehide", end);
+      end();
     };
   }, [device, camera, name]);
   return (

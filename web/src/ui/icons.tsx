@@ -3,6 +3,7 @@ const SHAPES = {
   fleet: "M2 3h12v4H2zM2 9h12v4H2zM4.5 5h.01M4.5 11h.01",
   systems: "M2 4h4v3H2zM2 9.5h4v3H2zM10.5 6.5h4v3h-4zM6 5.5h2.2l1 2.5h1.3M6 11h2.2l1-3",
   wall: "M2 3h5v4.5H2zM9 3h5v4.5H9zM2 9h5v4.5H2zM9 9h5v4.5H9z",
+  models: "M8 2l5.5 3v6L8 14l-5.5-3V5zM2.5 5 8 8l5.5-3M8 8v6",
   logs: "M2.5 3.5h11M2.5 6.5h7M2.5 9.5h11M2.5 12.5h5",
   events: "M8 2a4 4 0 0 1 4 4c0 4 1.5 5 1.5 5h-11S4 10 4 6a4 4 0 0 1 4-4zM6.5 13.5h3",
   search: "M7 2.5a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9zM10.3 10.3 14 14",

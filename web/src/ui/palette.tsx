@@ -32,6 +32,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
     { text: "Systems", kind: "page", go: to(paths.systems()) },
     { text: "Video wall", kind: "page", go: to(paths.wall()) },
     { text: "Logs", kind: "page", go: to(paths.logs()) },
+    { text: "Models", kind: "page", go: to(paths.models()) },
     { text: "Events", kind: "page", go: to(paths.events()) },
     { text: "Switch dark and light", kind: "action", go: toggleTheme },
   ];

@@ -9,7 +9,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("edgeflow-web", &[]),
     ("edgeflow-stream", &["edgeflow-spec"]),
     ("edgeflow-capture", &["edgeflow-spec"]),
-    ("edgeflow-infer", &["edgeflow-spec"]),
+    ("edgeflow-infer", &["edgeflow-model"]),
+    ("edgeflow-model", &[]),
     ("edgeflow-proto", &["edgeflow-spec"]),
     (
         "edgeflow",
@@ -27,6 +28,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "edgeflow-stream",
             "edgeflow-capture",
             "edgeflow-infer",
+            "edgeflow-model",
             "edgeflow-runtime",
         ],
     ),
@@ -43,6 +45,7 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "edgeflow-control-plane",
         &[
+            "edgeflow-model",
             "edgeflow-proto",
             "edgeflow-spec",
             "edgeflow-stream",
@@ -50,7 +53,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "edgeflow-runtime",
         ],
     ),
-    ("edgeflow-cli", &["edgeflow-proto", "edgeflow-spec"]),
+    (
+        "edgeflow-cli",
+        &["edgeflow-model", "edgeflow-proto", "edgeflow-spec"],
+    ),
     ("edgeflow-example-brightness", &["edgeflow"]),
     ("edgeflow-codegen", &[]),
     ("xtask", &[]),

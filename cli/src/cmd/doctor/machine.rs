@@ -1,5 +1,6 @@
 //! Checks of this machine: programs, cameras, disk, folders, ports, models.
 
+use edgeflow_spec::quantity::rounded_bytes;
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
@@ -13,7 +14,7 @@ use edgeflow_spec::broker;
 use rustix::fs::{Access, access, statvfs};
 
 use super::Check;
-use crate::{client::Target, cmd::local, output::time::bytes, paths};
+use crate::{client::Target, cmd::local, paths};
 
 /// Below this a device can't keep logs and artifacts.
 const DISK_FAILED_BYTES: u64 = 100 * 1024 * 1024;
@@ -150,7 +151,7 @@ fn disk() -> Check {
     let Some((free, path)) = least else {
         return Check::skipped("disk", "no data folder is known");
     };
-    let detail = format!("{} free in {}", bytes(free), path.display());
+    let detail = format!("{} free in {}", rounded_bytes(free), path.display());
     let fix = "make room; logs and artifacts are bounded but need some hundred megabytes";
     if free < DISK_FAILED_BYTES {
         Check::failed("disk", detail, fix)

@@ -37,7 +37,9 @@ pub(super) fn decode(outputs: &Outputs<'_>, boxes: &mut Vec<Detection>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DecoderKind, testing::Tensor};
+    use edgeflow_model::Family;
+
+    use super::super::{Decode, testing::Tensor};
     use super::*;
 
     fn outputs() -> [Tensor; 3] {
@@ -47,7 +49,7 @@ mod tests {
     fn decode(outputs: &[Tensor], width: usize, height: usize) -> Option<Vec<Detection>> {
         let views: Vec<_> = outputs.iter().map(Tensor::view).collect();
         let mut boxes = Vec::new();
-        let decoded = DecoderKind::CenterFace.decode(&views, width, height, 0.5, &mut boxes);
+        let decoded = Family::CenterFace.decode(&views, width, height, 0.5, &mut boxes);
         decoded.is_ok().then_some(boxes)
     }
 

@@ -32,7 +32,9 @@ pub(super) fn decode(outputs: &Outputs<'_>, boxes: &mut Vec<Detection>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DecoderKind, testing::Tensor};
+    use edgeflow_model::Family;
+
+    use super::super::{Decode, testing::Tensor};
     use super::*;
 
     #[test]
@@ -42,7 +44,7 @@ mod tests {
         output.data[6..12].copy_from_slice(&[1.0, 2.0, 11.0, 22.0, 0.9, -1.0]);
         output.data[12..18].copy_from_slice(&[1.0, 2.0, 11.0, 22.0, 0.9, f32::NAN]);
         let mut boxes: Vec<Detection> = Vec::new();
-        DecoderKind::EndToEnd
+        Family::EndToEnd
             .decode(&[output.view()], 32, 32, 0.4, &mut boxes)
             .unwrap();
         assert_eq!(boxes.len(), 1, "what has no class is none");

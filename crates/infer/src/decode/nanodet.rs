@@ -46,7 +46,9 @@ fn expected(logits: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DecoderKind, testing::Tensor};
+    use edgeflow_model::Family;
+
+    use super::super::{Decode, testing::Tensor};
     use super::*;
 
     #[test]
@@ -60,7 +62,7 @@ mod tests {
             row[2 + side * BINS + bin] = 50.0;
         }
         let mut boxes: Vec<Detection> = Vec::new();
-        DecoderKind::NanoDet
+        Family::NanoDet
             .decode(&[output.view()], 64, 64, 0.5, &mut boxes)
             .unwrap();
         assert_eq!(boxes.len(), 1);

@@ -58,7 +58,9 @@ fn parts<'a>(tensors: &[TensorView<'a>]) -> Option<Parts<'a>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DecoderKind, testing::Tensor};
+    use edgeflow_model::Family;
+
+    use super::super::{Decode, testing::Tensor};
     use super::*;
 
     #[test]
@@ -70,7 +72,7 @@ mod tests {
         for order in [[&scores, &places], [&places, &scores]] {
             let views = order.map(Tensor::view);
             let mut boxes: Vec<Detection> = Vec::new();
-            DecoderKind::Ssd
+            Family::Ssd
                 .decode(&views, 320, 240, 0.5, &mut boxes)
                 .unwrap();
             assert_eq!(boxes.len(), 1, "the background is no object");

@@ -27,7 +27,9 @@ pub(super) fn decode(outputs: &Outputs<'_>, boxes: &mut Vec<Detection>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DecoderKind, testing::Tensor};
+    use edgeflow_model::Family;
+
+    use super::super::{Decode, testing::Tensor};
     use super::*;
 
     #[test]
@@ -35,7 +37,7 @@ mod tests {
         let mut output = Tensor::zeros(&[1, 63, 7]);
         output.data[7 * 40..][..7].copy_from_slice(&[10.0, 12.0, 4.0, 6.0, 0.5, 0.2, 0.9]);
         let mut boxes: Vec<Detection> = Vec::new();
-        DecoderKind::Yolov5
+        Family::Yolov5
             .decode(&[output.view()], 32, 32, 0.4, &mut boxes)
             .unwrap();
         assert_eq!(boxes.len(), 1);

@@ -36,7 +36,9 @@ pub(super) fn decode(outputs: &Outputs<'_>, boxes: &mut Vec<Detection>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DecoderKind, testing::Tensor};
+    use edgeflow_model::Family;
+
+    use super::super::{Decode, testing::Tensor};
     use super::*;
 
     #[test]
@@ -48,7 +50,7 @@ mod tests {
             output.data[row * 21] = f32::NAN;
         }
         let mut boxes: Vec<Detection> = Vec::new();
-        DecoderKind::Yolov8
+        Family::Yolov8
             .decode(&[output.view()], 32, 32, 0.2, &mut boxes)
             .unwrap();
         assert_eq!(boxes.len(), 1, "and a NaN is none");

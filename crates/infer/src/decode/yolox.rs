@@ -41,7 +41,9 @@ pub(super) fn scored(row: &[f32], threshold: f32) -> Option<(usize, f32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DecoderKind, testing::Tensor};
+    use edgeflow_model::Family;
+
+    use super::super::{Decode, testing::Tensor};
     use super::*;
 
     /// A 32x32 input has 16 + 4 + 1 cells.
@@ -56,7 +58,7 @@ mod tests {
     fn decode(outputs: &[Tensor], side: usize, threshold: f32) -> Option<Vec<Detection>> {
         let views: Vec<_> = outputs.iter().map(Tensor::view).collect();
         let mut boxes = Vec::new();
-        let decoded = DecoderKind::Yolox.decode(&views, side, side, threshold, &mut boxes);
+        let decoded = Family::Yolox.decode(&views, side, side, threshold, &mut boxes);
         decoded.is_ok().then_some(boxes)
     }
 

@@ -3,9 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use edgeflow_infer::{
-    CATALOGUE, Detection, Detector, DetectorError, LoadOptions, Options, Picture, Provider,
-};
+use edgeflow_infer::{Detection, Detector, DetectorError, LoadOptions, Options, Picture, Provider};
+use edgeflow_model::catalogue;
 
 fn asset_dirs() -> Vec<PathBuf> {
     let dirs = std::env::var_os("EDGEFLOW_TEST_ASSETS").unwrap_or_default();
@@ -148,12 +147,15 @@ fn every_runtime_finds_what_the_reference_finds() {
         height: whole.height / 2,
         rgb: whole.rgb[..whole.width * (whole.height / 2) * 3].to_vec(),
     };
-    for entry in CATALOGUE.iter().filter(|entry| asset(entry.file).is_some()) {
+    for entry in catalogue()
+        .iter()
+        .filter(|entry| asset(&entry.file).is_some())
+    {
         for picture in [&whole, &half] {
-            let Some(reference) = found(entry.name, Provider::Cpu, picture) else {
+            let Some(reference) = found(&entry.name, Provider::Cpu, picture) else {
                 return;
             };
-            let other = found(entry.name, Provider::Rten, picture).unwrap();
+            let other = found(&entry.name, Provider::Rten, picture).unwrap();
             assert!(!reference.is_empty());
             assert_eq!(other.len(), reference.len(), "{other:?} {reference:?}");
             for expected in &reference {

@@ -142,6 +142,7 @@ impl World {
         InstanceConfig {
             instance: Instance {
                 trace_every: 100,
+                models: std::collections::BTreeSet::new(),
                 id: format!("s.{node}.0"),
                 system: "s".to_owned(),
                 node: node.to_owned(),
@@ -169,6 +170,7 @@ impl World {
             input_sockets: input.into_iter().collect(),
             own_broker: None,
             state_dir: self.path(&format!("{node}.state")),
+            models: std::collections::BTreeMap::new(),
             asset_dirs: Vec::new(),
         }
     }

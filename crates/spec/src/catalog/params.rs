@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
-use super::{MODELS, ParamKind};
-use crate::{quantity, suggest, template};
+use super::ParamKind;
+use crate::{names, quantity, suggest, template};
 
 /// Why a value does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -182,17 +182,24 @@ fn shape(name: &str, points: &Value, count: RangeInclusive<usize>) -> Result<(),
     }
 }
 
+/// A name with a folder or an extension is a file of the device. Whether there is a model of another
+/// name is not to be told from the value.
 fn model(text: &str) -> Result<(), ParamError> {
     not_empty(text)?;
-    // A name with a folder or an extension is a file; only the device can tell whether it exists.
-    if MODELS.contains(&text) || text.contains(['/', '.']) {
+    if is_file(text) {
         return Ok(());
     }
-    Err(ParamError {
-        code: "unknown-model",
-        message: format!("there is no model `{text}`"),
-        hint: suggest::hint(text, MODELS, "model"),
+    names::check_name(text).map_err(|error| ParamError {
+        code: "invalid-name",
+        message: format!("`{text}` can't be the name of a model: {error}"),
+        hint: "write the name of a model, like `yolox-nano`, or a file, like `mine.onnx`"
+            .to_owned(),
     })
+}
+
+/// Whether a model is named as a file of the device.
+pub(crate) fn is_file(model: &str) -> bool {
+    model.contains(['/', '.'])
 }
 
 fn wrong_type(kind: &ParamKind, value: &Value) -> ParamError {

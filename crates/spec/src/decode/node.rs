@@ -16,6 +16,7 @@ pub(crate) const NODE: Shape = Shape {
         "run",
         "with",
         "env",
+        "models",
         "on",
         "replicas",
         "inputs",
@@ -66,6 +67,9 @@ impl Decoder<'_> {
         }
         if let Some(env) = fields.get("env") {
             spec.env = self.plain_map(env, "env", &format!("{path}.env"));
+        }
+        if let Some(models) = fields.get("models") {
+            spec.models = self.models(models, &path);
         }
         if let Some(replicas) = fields.get("replicas") {
             self.marks.set(format!("{path}.replicas"), replicas.mark);
@@ -147,6 +151,17 @@ impl Decoder<'_> {
                 None
             }
         }
+    }
+
+    fn models(&mut self, node: &Node, path: &str) -> Vec<String> {
+        self.marks.set(format!("{path}.models"), node.mark);
+        let mut models: Vec<String> = Vec::new();
+        for (item, name) in self.texts(node, "models") {
+            self.marks
+                .set(format!("{path}.models.{}", models.len()), item.mark);
+            models.push(name.to_owned());
+        }
+        models
     }
 
     fn ports(&mut self, fields: &Fields<'_>, field: &str, path: &str) -> Option<Vec<String>> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use edgeflow_spec::{parse, problem};
+use edgeflow_spec::{parse, parse_with_models, problem};
 
 #[test]
 fn every_mistake_is_explained_with_its_place() {
@@ -14,7 +14,10 @@ fn every_mistake_is_explained_with_its_place() {
     assert!(names.len() >= 30, "only {} cases", names.len());
     for name in names {
         let text = fs::read_to_string(folder.join(&name)).unwrap();
-        let problems = parse(&name, &text).expect_err(&name).problems;
+        let known = BTreeSet::from(["bolts"]);
+        let problems = parse_with_models(&name, &text, &known)
+            .expect_err(&name)
+            .problems;
         assert!(problems.iter().any(|problem| problem.is_error()), "{name}");
         for problem in &problems {
             let width = problem.source_line.chars().count() as u32;

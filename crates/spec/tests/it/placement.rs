@@ -74,7 +74,7 @@ fn assignment(system: &System, places: &Places, device: &DevicePlace) -> Assignm
         overrides: None,
         spots: Some(&places.spots),
     };
-    render(&[placed], device).assignment
+    render(&[placed], &BTreeMap::new(), device).assignment
 }
 
 #[test]

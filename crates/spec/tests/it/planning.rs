@@ -1,7 +1,10 @@
 //! Rendering and plans by example; `properties` checks them in general.
 
+use std::collections::BTreeMap;
+
 use edgeflow_spec::{
     Assignment, System,
+    assignment::Model,
     device::DevicePlace,
     params::Overrides,
     parse, plan,
@@ -44,6 +47,7 @@ fn assign(system: &System, revision: u64) -> Assignment {
             overrides: None,
             spots: None,
         }],
+        &BTreeMap::new(),
         &device(),
     )
     .assignment
@@ -135,7 +139,7 @@ fn overrides_reach_every_replica_and_restart_none() {
             overrides: Some(overrides),
             spots: None,
         };
-        render(&[placed], &device()).assignment
+        render(&[placed], &BTreeMap::new(), &device()).assignment
     };
     let plain = assign(&system, 1);
     let with = render_with(&set("{{ device.name }}"));
@@ -228,6 +232,7 @@ fn templates_are_filled_in_and_missing_labels_reported() {
             overrides: None,
             spots: None,
         }],
+        &BTreeMap::new(),
         &device(),
     );
     let json = serde_json::to_value(&rendered.assignment.instances[0]).unwrap();
@@ -261,7 +266,10 @@ fn of_two_revisions_the_newer_one_runs() {
             spots: None,
         },
     ];
-    assert_eq!(render(&placed, &device()).assignment, assign(&new, 2));
+    assert_eq!(
+        render(&placed, &BTreeMap::new(), &device()).assignment,
+        assign(&new, 2)
+    );
 }
 
 #[test]
@@ -293,4 +301,49 @@ fn a_manifest_diff_is_unified() {
     let diff = plan::manifest_diff("a\nb\nc\n", "a\nx\nc\n");
     assert_eq!(diff, "@@ -1,3 +1,3 @@\n a\n-b\n+x\n c\n");
     assert_eq!(plan::manifest_diff("a\n", "a\n"), "");
+}
+
+#[test]
+fn the_models_that_instances_name_go_with_them_and_others_stay() {
+    let system = system(
+        "
+  nodes:
+    camera: {use: pattern}
+    detect: {use: detect, with: {model: bolts}}
+    by-label: {use: detect, with: {model: '{{ device.labels.site }}'}}
+    on-device: {use: detect, with: {model: yolox-nano}}
+    own: {run: [./own], models: [bolts, nuts]}
+  links: [camera -> detect, camera -> by-label, camera -> on-device, camera -> own]",
+    );
+    let model = |sha256: &str| Model {
+        sha256: sha256.to_owned(),
+        ..Model::default()
+    };
+    let kept = ["berlin", "bolts", "nuts", "screws"];
+    let kept = kept.map(|name| (name.to_owned(), model(name))).into();
+    let placed = PlacedSystem {
+        system: &system,
+        revision: 1,
+        overrides: None,
+        spots: None,
+    };
+    let assignment = render(&[placed], &kept, &device()).assignment;
+    let of = |node: &str| {
+        let id = format!("s.{node}.0");
+        let instance = assignment.instances.iter().find(|it| it.id == id).unwrap();
+        instance
+            .models
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(of("detect"), "bolts");
+    assert_eq!(of("by-label"), "berlin");
+    assert_eq!(of("on-device"), "");
+    assert_eq!(of("own"), "bolts nuts");
+    let all: Vec<&str> = assignment.models.keys().map(String::as_str).collect();
+    assert_eq!(all, ["berlin", "bolts", "nuts"]);
+    let again = Assignment::from_body(&assignment.to_body()).unwrap();
+    assert_eq!(again, assignment);
 }

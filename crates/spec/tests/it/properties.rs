@@ -120,7 +120,7 @@ fn assign(systems: &[(&System, u64)]) -> Assignment {
             spots: None,
         })
         .collect();
-    render(&placed, &device()).assignment
+    render(&placed, &BTreeMap::new(), &device()).assignment
 }
 
 proptest! {

@@ -48,6 +48,7 @@ spec:
       run: [./mix]
       with: {any: [1, {a: b}]}
       env: {TZ: UTC, PORT: 1}
+      models: [bolts]
       on: camera
       replicas: 2
       inputs: [in, b]

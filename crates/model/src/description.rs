@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::decode::DecoderKind;
-use crate::letterbox::Placement;
-use crate::prepare::{ChannelOrder, Colours};
+use crate::family::Family;
+use crate::input::{ChannelOrder, Colours, Placement};
 
 /// Bytes of a description.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -60,10 +59,10 @@ pub enum DescriptionError {
         source: std::io::Error,
     },
     /// Its content.
-    #[error("{} is no description of a model", .path.display())]
+    #[error("{what} is no description of a model")]
     Parse {
-        /// The file.
-        path: PathBuf,
+        /// The file, or `it`.
+        what: String,
         /// Why.
         #[source]
         source: serde_json::Error,
@@ -107,15 +106,40 @@ impl Description {
         if text.len() as u64 > MAX_BYTES {
             return Err(DescriptionError::TooMuch);
         }
-        let description: Self = serde_json::from_slice(&text)
-            .map_err(|source| DescriptionError::Parse { path, source })?;
+        Self::from_json(&text)
+            .map(Some)
+            .map_err(|error| match error {
+                DescriptionError::Parse { source, .. } => DescriptionError::Parse {
+                    what: path.display().to_string(),
+                    source,
+                },
+                other => other,
+            })
+    }
+
+    /// Of its JSON.
+    pub fn from_json(text: &[u8]) -> Result<Self, DescriptionError> {
+        let description: Self =
+            serde_json::from_slice(text).map_err(|source| DescriptionError::Parse {
+                what: "it".to_owned(),
+                source,
+            })?;
         description.check()?;
-        Ok(Some(description))
+        Ok(description)
+    }
+
+    /// As JSON; empty when nothing is said.
+    pub fn to_json(&self) -> String {
+        if *self == Self::default() {
+            return String::new();
+        }
+        // Plain data with string keys.
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     /// Whether everything in it is known.
     pub fn check(&self) -> Result<(), DescriptionError> {
-        self.decoder()?;
+        self.told_family()?;
         self.placed(Placement::TopLeft)?;
         self.coloured(Colours::UNIT)?;
         if self.labels.len() > MAX_LABELS {
@@ -125,8 +149,8 @@ impl Description {
     }
 
     /// The family, if it is told.
-    pub fn decoder(&self) -> Result<Option<DecoderKind>, DescriptionError> {
-        let families = DecoderKind::ALL.map(|kind| (kind.name(), kind));
+    pub fn told_family(&self) -> Result<Option<Family>, DescriptionError> {
+        let families = Family::ALL.map(|kind| (kind.name(), kind));
         one_of("family", self.family.as_deref(), &families)
     }
 
@@ -196,7 +220,7 @@ mod tests {
     fn what_is_told_wins_over_the_familys_own() {
         let text = r#"{"family": "yolov8", "labels": ["bolt"], "order": "bgr", "mean": [1, 2, 3]}"#;
         let described = beside(text).unwrap().unwrap();
-        assert_eq!(described.decoder().unwrap(), Some(DecoderKind::Yolov8));
+        assert_eq!(described.told_family().unwrap(), Some(Family::Yolov8));
         assert_eq!(
             described.placed(Placement::Center).unwrap(),
             Placement::Center

@@ -27,14 +27,25 @@ mod field {
 
 /// The element type `FLOAT`.
 const FLOAT: u64 = 1;
+/// Inputs and outputs that are told.
+pub const MAX_TENSORS: usize = 64;
 /// Dimensions of an input that are accepted.
 const MAX_DIMS: usize = 8;
 /// Classes whose names are read.
 const MAX_LABELS: usize = 10_000;
 
-/// The input of a model.
+/// What goes into a model and what comes out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signature {
+    /// Inputs that are not weights.
+    pub inputs: Vec<TensorInfo>,
+    /// Outputs.
+    pub outputs: Vec<TensorInfo>,
+}
+
+/// An input or output of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InputInfo {
+pub struct TensorInfo {
     /// Its name.
     pub name: String,
     /// Its dimensions; `None`: any size.
@@ -52,20 +63,33 @@ pub enum OnnxError {
     NoInput,
 }
 
-/// Reads the first input that is not a weight.
-pub fn input(model: &[u8]) -> Result<InputInfo, OnnxError> {
+/// Reads the inputs and outputs of a model, [`MAX_TENSORS`] of each at most.
+pub fn signature(model: &[u8]) -> Result<Signature, OnnxError> {
     let graph = graph(model)?;
     let weights = weights(graph)?;
+    let mut signature = Signature::default();
     for item in fields(graph) {
         let item = item?;
-        if item.number == field::GRAPH_INPUT {
-            let info = value_info(item.bytes()?)?;
-            if !weights.contains(&info.name.as_str()) {
-                return Ok(info);
-            }
+        let tensors = match item.number {
+            field::GRAPH_INPUT => &mut signature.inputs,
+            field::GRAPH_OUTPUT => &mut signature.outputs,
+            _ => continue,
+        };
+        let info = value_info(item.bytes()?)?;
+        if tensors.len() < MAX_TENSORS && !weights.contains(&info.name.as_str()) {
+            tensors.push(info);
         }
     }
-    Err(OnnxError::NoInput)
+    if signature.inputs.is_empty() {
+        return Err(OnnxError::NoInput);
+    }
+    Ok(signature)
+}
+
+/// Reads the first input that is not a weight.
+pub fn input(model: &[u8]) -> Result<TensorInfo, OnnxError> {
+    let inputs = signature(model)?.inputs;
+    inputs.into_iter().next().ok_or(OnnxError::NoInput)
 }
 
 /// Names of the classes as programs of Ultralytics write them into a model: the metadata `names`, a
@@ -215,8 +239,8 @@ fn weights(graph: &[u8]) -> Result<Vec<&str>, OnnxError> {
     Ok(names)
 }
 
-fn value_info(bytes: &[u8]) -> Result<InputInfo, OnnxError> {
-    let mut info = InputInfo {
+fn value_info(bytes: &[u8]) -> Result<TensorInfo, OnnxError> {
+    let mut info = TensorInfo {
         name: String::new(),
         dims: Vec::new(),
     };
@@ -399,6 +423,8 @@ mod tests {
         assert_eq!(before.name, "data");
         assert_eq!(before.dims, [Some(10), Some(3), Some(32), Some(32)]);
         let freed = with_free_size(&model).unwrap();
+        let outputs = signature(&freed).unwrap().outputs;
+        assert_eq!((outputs.len(), outputs[0].name.as_str()), (1, "out"));
         let after = input(&freed).unwrap();
         assert_eq!(after.name, "data");
         assert_eq!(after.dims, [Some(1), Some(3), None, None]);
