@@ -73,7 +73,7 @@ struct Parts {
 fn open(config: &Config, identity: session::Identity) -> anyhow::Result<Parts> {
     let paths = config.paths.clone();
     let conditions = Arc::new(Conditions::default());
-    let events = Arc::new(Events::open(paths.events(), Arc::clone(&conditions)));
+    let events = Arc::new(Events::open(&paths, Arc::clone(&conditions)));
     let ledger = open_ledger(&paths, &events);
     let logs = Logs::start(paths.logs(), Arc::clone(&conditions)).context("starting logs")?;
     let board = Arc::new(Board::default());

@@ -1,6 +1,8 @@
 //! What happened on this device, numbered, kept on disk until the control plane has acknowledged
 //! it. Bounded: with nobody to take events the oldest go, and the gap is told.
 
+mod pictures;
+
 use std::{
     collections::VecDeque,
     fs::{File, OpenOptions},
@@ -18,7 +20,9 @@ use crate::{
     clock::unix_ms,
     conditions::{self, Conditions},
     files,
+    paths::Paths,
 };
+use pictures::Pictures;
 
 /// Most unacknowledged events that are kept.
 pub const MAX_EVENTS: usize = 1024;
@@ -147,6 +151,8 @@ pub struct Events {
 #[derive(Debug)]
 struct State {
     path: PathBuf,
+    /// Once the events are read.
+    pictures: Option<Pictures>,
     file: Option<File>,
     file_bytes: u64,
     pending: VecDeque<Numbered>,
@@ -156,9 +162,10 @@ struct State {
 
 impl Events {
     /// Reads what was not acknowledged before the last end. Broken lines are left out.
-    pub fn open(path: PathBuf, conditions: Arc<Conditions>) -> Self {
+    pub fn open(paths: &Paths, conditions: Arc<Conditions>) -> Self {
         let mut state = State {
-            path,
+            path: paths.events(),
+            pictures: None,
             file: None,
             file_bytes: 0,
             pending: VecDeque::new(),
@@ -166,6 +173,7 @@ impl Events {
             acked: 0,
         };
         state.load();
+        state.pictures = Some(Pictures::open(paths.event_pictures(), state.acked));
         let events = Self {
             state: Mutex::new(state),
             added: Notify::new(),
@@ -179,6 +187,28 @@ impl Events {
     pub fn add(&self, event: Event) {
         self.on_disk(|state| state.add(event));
         self.added.notify_one();
+    }
+
+    /// The same with a picture, a JPEG; empty: none.
+    pub fn add_with_picture(&self, event: Event, jpeg: &[u8]) {
+        self.on_disk(|state| {
+            let sequence = state.next;
+            let kept = match &mut state.pictures {
+                Some(pictures) if !jpeg.is_empty() => pictures.add(sequence, jpeg),
+                _ => Ok(()),
+            };
+            state.add(event).and(kept)
+        });
+        self.added.notify_one();
+    }
+
+    /// The picture of an event; empty: none.
+    pub fn picture(&self, sequence: u64) -> Vec<u8> {
+        let state = self.lock();
+        let pictures = state.pictures.as_ref();
+        pictures
+            .map(|pictures| pictures.get(sequence))
+            .unwrap_or_default()
     }
 
     /// The number that the next event gets.
@@ -290,6 +320,9 @@ impl State {
             return Ok(());
         }
         self.forget(sequence);
+        if let Some(pictures) = &mut self.pictures {
+            pictures.acknowledge(self.acked);
+        }
         self.append(&Line::Acked { sequence })
     }
 
@@ -347,7 +380,8 @@ mod tests {
     use super::*;
 
     fn open(dir: &tempfile::TempDir) -> Events {
-        Events::open(dir.path().join("events.jsonl"), Arc::default())
+        let path = dir.path().to_owned();
+        Events::open(&Paths::new(path.clone(), path), Arc::default())
     }
 
     fn event(text: &str) -> Event {

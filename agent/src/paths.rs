@@ -75,6 +75,11 @@ impl Paths {
         self.data.join("events.jsonl")
     }
 
+    /// Pictures of events in the ring.
+    pub fn event_pictures(&self) -> PathBuf {
+        self.data.join("event-pictures")
+    }
+
     /// Records of running processes.
     pub fn records(&self) -> PathBuf {
         self.data.join("instances")

@@ -7,6 +7,7 @@ mod exit;
 mod incidents;
 mod instance;
 mod launch;
+mod node_events;
 mod params;
 mod policy;
 pub(crate) mod process;

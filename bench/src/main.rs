@@ -3,6 +3,7 @@
 
 mod apply;
 mod broker;
+mod cameras;
 mod capture;
 mod curves;
 mod flow;
@@ -10,6 +11,7 @@ mod footprint;
 mod hop;
 mod inference;
 mod peers;
+mod pixels;
 mod replicas;
 mod report;
 mod soak;
@@ -21,6 +23,7 @@ Usage: cargo xtask bench NAME
 
   apply       from `apply` to running, and to the first frame at a browser's socket
   broker      links over redis-server against the raw redis crate, and with the server killed
+  cameras     four 720p clips through one detect process
   capture     pictures of a camera against v4l2-ctl (`cargo xtask bench capture` has one in a machine)
   curves      cost and age of a frame by links, size and consumers; `--svg PATH` draws them
   durable     every frame through a consumer that is too slow, and one that is killed
@@ -28,6 +31,7 @@ Usage: cargo xtask bench NAME
   hop         latency and throughput of a link between two processes
   inference   the detect node against the bare runtime on the same model
   peers       the paced part of hop beside iceoryx2, zenoh and dora
+  pixels      JPEG to pixels, half the size, pixels to JPEG, beside OpenCV
   realtime    age of frames at a consumer that is ten times too slow, memory meanwhile
   replicas    frames a second through 1, 2 and 4 replicas of a slow node
   soak        memory of every process over half an hour at 4 x 30 frames a second (`--minutes N`)
@@ -41,6 +45,7 @@ fn main() -> Result<()> {
     match name.as_str() {
         "apply" => apply::run(rest),
         "broker" => broker::run(rest),
+        "cameras" => cameras::run(rest),
         "capture" => capture::run(rest),
         "curves" => curves::run(rest),
         "durable" => flow::durable(rest),
@@ -48,6 +53,7 @@ fn main() -> Result<()> {
         "footprint" => footprint::run(rest),
         "hop" => hop::run(rest),
         "inference" => inference::run(rest),
+        "pixels" => pixels::run(rest),
         "peers" => peers::run(rest),
         "realtime" => flow::realtime(rest),
         "replicas" => replicas::run(rest),

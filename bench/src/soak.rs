@@ -106,7 +106,8 @@ fn rates(fleet: &Fleet) -> Result<Vec<f64>> {
         .collect()
 }
 
-fn rss_mib(pid: u32) -> Result<f64> {
+/// Resident memory of a process.
+pub(crate) fn rss_mib(pid: u32) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).context("reading its status")?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));

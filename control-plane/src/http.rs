@@ -47,6 +47,7 @@ pub fn router(app: &Arc<App>, port: Port) -> Router {
         .route("/ws/view", any(view_socket::upgrade))
         .route("/video/{system}/{node}", get(media::video))
         .route("/snapshot/{system}/{file}", get(media::snapshot))
+        .route("/events/{id}/picture", get(media::event_picture))
         .route("/metrics", get(pages::metrics))
         .route_layer(middleware::from_fn_with_state(
             state.clone(),

@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
             let again = parse("again.yaml", &yaml).expect("what was written can be read");
             assert_eq!(again.system, parsed.system, "{yaml}");
             let placed = [PlacedSystem { system: &parsed.system, revision: 1, overrides: None, spots: None }];
-            let _ = render(&placed, &DevicePlace::default());
+            let _ = render(&placed, &Default::default(), &DevicePlace::default());
         }
         Err(invalid) => {
             assert!(invalid.problems.iter().any(|problem| problem.is_error()));

@@ -25,6 +25,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if args == ["peers"] {
         peers::prepare(&mut command)?;
     }
+    if args == ["pixels"] {
+        peers::python(&mut command);
+    }
     if args == ["inference"] {
         assets::download_onnxruntime()?;
         command.env("EDGEFLOW_TEST_ONNXRUNTIME", assets::onnxruntime_dir()?);

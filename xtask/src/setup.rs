@@ -53,6 +53,16 @@ const TEST: &[Tool] = &[
         packages: &["redis-server", "redis-tools"],
     },
     Tool {
+        programs: &["mosquitto", "/usr/sbin/mosquitto"],
+        purpose: "the tests of events over MQTT",
+        packages: &["mosquitto"],
+    },
+    Tool {
+        programs: &["mosquitto_sub"],
+        purpose: "the same",
+        packages: &["mosquitto-clients"],
+    },
+    Tool {
         programs: &["git"],
         purpose: "listing the repository's files",
         packages: &["git"],

@@ -308,7 +308,8 @@ impl Connection {
             .after(self.last_event, room.min(EVENTS_IN_FLIGHT));
         for event in events {
             self.last_event = event.0.sequence;
-            let report = convert::event(event);
+            let picture = self.context.events.picture(self.last_event);
+            let report = convert::event(event, picture);
             send(&self.outbound, agent_message::Message::Event(report))?;
         }
         Ok(())

@@ -154,7 +154,7 @@ fn condition(condition: Condition) -> v1::Condition {
     }
 }
 
-pub(super) fn event((numbered, gap): (Numbered, u64)) -> v1::EventReport {
+pub(super) fn event((numbered, gap): (Numbered, u64), picture: Vec<u8>) -> v1::EventReport {
     let event = numbered.event;
     v1::EventReport {
         sequence: numbered.sequence,
@@ -168,6 +168,7 @@ pub(super) fn event((numbered, gap): (Numbered, u64)) -> v1::EventReport {
             node: event.node,
             instance: event.instance,
             details: event.details,
+            picture,
             ..v1::Event::default()
         }),
     }

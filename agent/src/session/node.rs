@@ -8,7 +8,8 @@ use std::{
 
 use edgeflow_proto::v1::{
     DeadLettersAnswer, DeadLettersAsk, NodeState, SetNodeParamsRequest, StopNodeRequest,
-    WatchNodeRequest, WatchSpansRequest, node_service_client::NodeServiceClient,
+    WatchNodeEventsRequest, WatchNodeRequest, WatchSpansRequest,
+    node_service_client::NodeServiceClient,
 };
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
@@ -18,6 +19,8 @@ pub type Stats = edgeflow_proto::v1::NodeStats;
 
 /// What a node declares passes through the agent as it is.
 pub type Parameter = edgeflow_proto::v1::Parameter;
+/// An event that a node tells of.
+pub type Event = edgeflow_proto::v1::NodeEvent;
 /// The stay of a sampled frame at a node.
 pub type Span = edgeflow_proto::v1::Span;
 /// Percentiles of a second.
@@ -42,6 +45,8 @@ const MAX_SPAN_CHARS: usize = 200;
 const MAX_SPAN_TEXTS: usize = 16;
 /// Pause before a node that refuses its spans, or has none to give, is asked again.
 const SPANS_RETRY: Duration = Duration::from_secs(1);
+/// The same for its events.
+const EVENTS_RETRY: Duration = Duration::from_millis(300);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_REPORT_BYTES: usize = 256 * 1024;
 
@@ -114,6 +119,29 @@ async fn watch_once(
             stats: report.stats,
             parameters: report.parameters,
         });
+    }
+    Ok(())
+}
+
+/// Follows a node's events until it is dropped.
+pub async fn watch_events(socket: PathBuf, mut on_event: impl FnMut(Event) + Send) {
+    loop {
+        // An error means that the node does not listen yet, no more, or is older than this.
+        let _ = watch_events_once(&socket, &mut on_event).await;
+        tokio::time::sleep(EVENTS_RETRY).await;
+    }
+}
+
+async fn watch_events_once(
+    socket: &Path,
+    on_event: &mut (impl FnMut(Event) + Send),
+) -> Result<(), tonic::Status> {
+    let mut client =
+        NodeServiceClient::new(connect(socket).await?).max_decoding_message_size(MAX_REPORT_BYTES);
+    let asked = client.watch_events(WatchNodeEventsRequest {}).await;
+    let mut events = asked?.into_inner();
+    while let Some(event) = events.message().await? {
+        on_event(event);
     }
     Ok(())
 }

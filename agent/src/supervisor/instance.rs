@@ -22,6 +22,7 @@ use super::{
     exit::{Exit, OomWatch},
     incidents,
     launch::{self, Launched},
+    node_events::NodeEvents,
     params::{Keeper, Known},
     policy::{Next, Policy},
     process, records,
@@ -188,10 +189,12 @@ impl Life {
         let oom = OomWatch::new(pid);
         let watcher = tokio::spawn(node::watch(socket.clone(), self.on_update()));
         let spans = tokio::spawn(self.follow_spans(&socket));
+        let events = tokio::spawn(self.follow_events(&socket));
         let keeper = tokio::spawn(self.keeper(&socket, has).run());
         let (status, stopped) = self.wait(&mut child, pid, &socket).await;
         watcher.abort();
         spans.abort();
+        events.abort();
         keeper.abort();
         // Children of the node that outlived it.
         process::signal_group(pid, Signal::KILL);
@@ -254,6 +257,11 @@ impl Life {
         node::watch_spans(socket.to_owned(), wanted, move |some, lost| {
             spans.add(&origin, some, lost);
         })
+    }
+
+    fn follow_events(&self, socket: &std::path::Path) -> impl Future<Output = ()> + Send + 'static {
+        let mut events = NodeEvents::new(Arc::clone(&self.shared.events), self.instance.clone());
+        node::watch_events(socket.to_owned(), move |told| events.take(told))
     }
 
     fn keeper(&self, socket: &std::path::Path, has: String) -> Keeper {

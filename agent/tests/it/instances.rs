@@ -278,3 +278,32 @@ async fn spans_go_to_a_control_plane_that_wants_them_and_to_no_other() {
     fleet.reports(3).await;
     assert!(fleet.take_spans().is_empty());
 }
+
+#[tokio::test]
+async fn what_a_node_tells_of_is_an_event_with_its_picture() {
+    let fleet = Fleet::start().await;
+    let dirs = AgentDirs::new();
+    let _agent = dirs.start(&fleet.address(), &fleet.token());
+    let node = well_behaved("watch");
+    fleet.assign_accepted(1, std::slice::from_ref(&node)).await;
+    let event = eventually("the event", || {
+        let events = fleet.events().into_iter();
+        events
+            .into_iter()
+            .find(|event| event.reason == "PersonSeen")
+    })
+    .await;
+    assert_eq!(
+        (event.severity.as_str(), event.message.as_str()),
+        ("warning", "1 person")
+    );
+    assert_eq!(event.instance, node.id);
+    assert_eq!(event.picture, [0xff, 0xd8, 0xff, 0xd9]);
+    // Acknowledged: nothing stays on the disk.
+    let pictures = dirs.data.join("event-pictures");
+    eventually("no picture left", || {
+        let left = std::fs::read_dir(&pictures).map_or(0, |left| left.count());
+        (left == 0).then_some(())
+    })
+    .await;
+}

@@ -122,6 +122,25 @@ impl node_service_server::NodeService for Service {
         Ok(Response::new(Box::pin(messages)))
     }
 
+    type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<v1::NodeEvent, Status>> + Send>>;
+
+    /// One with a picture, then nothing more.
+    async fn watch_events(
+        &self,
+        _: Request<v1::WatchNodeEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let event = v1::NodeEvent {
+            at_unix_ms: 1,
+            severity: "warning".to_owned(),
+            reason: "PersonSeen".to_owned(),
+            message: "1 person".to_owned(),
+            picture: vec![0xff, 0xd8, 0xff, 0xd9],
+            ..v1::NodeEvent::default()
+        };
+        let events = tokio_stream::iter([Ok(event)]).chain(tokio_stream::pending());
+        Ok(Response::new(Box::pin(events)))
+    }
+
     async fn dead_letters(
         &self,
         request: Request<v1::DeadLettersAsk>,

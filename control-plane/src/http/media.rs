@@ -91,6 +91,27 @@ pub(super) async fn snapshot(
     }
 }
 
+/// `GET /events/{id}/picture`: the picture of an event.
+pub(super) async fn event_picture(State(app): State<Arc<App>>, Path(id): Path<u64>) -> Response {
+    match app.service.store().event_picture(id).await {
+        Ok(Some(jpeg)) => (
+            [
+                (header::CONTENT_TYPE, "image/jpeg"),
+                // An event never changes.
+                (header::CACHE_CONTROL, "private, max-age=86400, immutable"),
+            ],
+            jpeg,
+        )
+            .into_response(),
+        Ok(None) => (
+            StatusCode::NOT_FOUND,
+            "the event has no picture, or it was too long ago\n",
+        )
+            .into_response(),
+        Err(error) => super::error_response(&error.into()),
+    }
+}
+
 async fn begin(
     app: &App,
     system: &str,

@@ -101,5 +101,7 @@ pub fn event_message(event: &EventRow) -> v1::Event {
         device_id: event.device_id.clone(),
         device_name: event.device_name.clone(),
         details: event.details.clone(),
+        has_picture: event.has_picture,
+        picture: Vec::new(),
     }
 }

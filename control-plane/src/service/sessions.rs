@@ -9,6 +9,8 @@ use crate::{clock::now_ms, store::EventRow};
 
 /// Longest text of an event that is stored, in characters.
 const MAX_EVENT_TEXT: usize = 2_000;
+/// Biggest picture of an event.
+const MAX_EVENT_PICTURE: usize = 128 * 1024;
 /// Detail lines of an event that are stored.
 const MAX_EVENT_DETAILS: usize = 50;
 
@@ -266,8 +268,18 @@ fn device_event(base: EventRow, event: &v1::Event) -> EventRow {
             .take(MAX_EVENT_DETAILS)
             .map(|line| cut(line))
             .collect(),
+        picture: if is_picture(&event.picture) {
+            event.picture.clone()
+        } else {
+            Vec::new()
+        },
         ..base
     }
+}
+
+/// What a browser may be given as a JPEG.
+fn is_picture(bytes: &[u8]) -> bool {
+    bytes.len() <= MAX_EVENT_PICTURE && bytes.starts_with(&[0xff, 0xd8, 0xff])
 }
 
 fn cut(text: &str) -> String {

@@ -1,9 +1,12 @@
 //! Statements on events. The table keeps the newest [`MAX_EVENTS`].
 
-use super::{Store, StoreError, Write, from_json, to_json, unsigned};
+use super::{Store, StoreError, Write, from_json, signed, to_json, unsigned};
 
 /// Events that are kept.
 const MAX_EVENTS: i64 = 10_000;
+
+/// Pictures that are kept.
+const MAX_PICTURES: i64 = 1_000;
 
 /// One event; `id` is 0 until it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,10 @@ pub struct EventRow {
     pub device_name: String,
     /// More lines, such as the last log lines.
     pub details: Vec<String>,
+    /// It has a picture.
+    pub has_picture: bool,
+    /// A JPEG, while the event is not stored; empty: none.
+    pub picture: Vec<u8>,
 }
 
 /// Which events to read.
@@ -61,7 +68,9 @@ impl Store {
     ) -> Result<Vec<EventRow>, StoreError> {
         let rows = sqlx::query!(
             "SELECT id, at_ms, severity, reason, message, system, node, instance, device_id,
-                    device_name, details FROM events
+                    device_name, details,
+                    EXISTS (SELECT 1 FROM event_pictures WHERE event = events.id) AS has_picture
+             FROM events
              WHERE (?1 = '' OR system = ?1) AND (?2 = '' OR device_id = ?2) AND at_ms >= ?3
              ORDER BY id DESC LIMIT ?4",
             filter.system,
@@ -86,9 +95,22 @@ impl Store {
                     device_id: row.device_id,
                     device_name: row.device_name,
                     details: from_json(&row.details, "event")?,
+                    has_picture: row.has_picture != 0,
+                    picture: Vec::new(),
                 })
             })
             .collect()
+    }
+}
+
+impl Store {
+    /// The picture of an event.
+    pub async fn event_picture(&self, id: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let id = signed(id);
+        let row = sqlx::query!("SELECT jpeg FROM event_pictures WHERE event = ?", id)
+            .fetch_optional(&self.reader)
+            .await?;
+        Ok(row.map(|row| row.jpeg))
     }
 }
 
@@ -115,10 +137,33 @@ impl Write {
         .await?
         .last_insert_rowid();
         event.id = unsigned(id);
+        let picture = std::mem::take(&mut event.picture);
+        event.has_picture = !picture.is_empty();
+        if event.has_picture {
+            self.add_picture(id, &picture).await?;
+        }
         let oldest = id - MAX_EVENTS;
         sqlx::query!("DELETE FROM events WHERE id <= ?", oldest)
             .execute(&mut *self.0)
             .await?;
+        Ok(())
+    }
+
+    async fn add_picture(&mut self, event: i64, jpeg: &[u8]) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO event_pictures (event, jpeg) VALUES (?, ?)",
+            event,
+            jpeg
+        )
+        .execute(&mut *self.0)
+        .await?;
+        sqlx::query!(
+            "DELETE FROM event_pictures WHERE event <=
+               (SELECT event FROM event_pictures ORDER BY event DESC LIMIT 1 OFFSET ?)",
+            MAX_PICTURES
+        )
+        .execute(&mut *self.0)
+        .await?;
         Ok(())
     }
 }

@@ -94,12 +94,13 @@ impl Preparer {
         &self.planes
     }
 
-    fn resize(
+    /// The picture in another size, RGB.
+    pub fn resize(
         &mut self,
         picture: &Picture,
         width: usize,
         height: usize,
-    ) -> Result<(), PrepareError> {
+    ) -> Result<&[u8], PrepareError> {
         self.resized.resize(width * height * 3, 0);
         let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
         let source = ImageRef::new(
@@ -118,7 +119,8 @@ impl Preparer {
         .map_err(PrepareError::Buffer)?;
         self.resizer
             .resize(&source, &mut target, &self.options)
-            .map_err(PrepareError::Resize)
+            .map_err(PrepareError::Resize)?;
+        Ok(&self.resized)
     }
 }
 

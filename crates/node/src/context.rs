@@ -7,7 +7,7 @@ use edgeflow_spec::instance_config::{InstanceConfig, ModelFile};
 use edgeflow_stream::frame::stream_id;
 
 use crate::shown::Shown;
-use crate::{Counter, Fact, NodeError, Stop, Timer};
+use crate::{Counter, Events, Fact, NodeError, Stop, Timer};
 
 /// A node's surroundings.
 #[derive(Debug)]
@@ -115,6 +115,11 @@ impl Context {
     /// The condition shown for this node; may be kept and used from other threads.
     pub fn condition(&self) -> Condition {
         self.condition.clone()
+    }
+
+    /// Where events of the node's own go; may be kept and used from other threads.
+    pub fn events(&self) -> Events {
+        self.shown.events.clone()
     }
 
     /// A counter of the node's own, made at the first call with this name (a-z, 0-9, `_`); may be

@@ -27,6 +27,7 @@
 
 mod context;
 mod error;
+mod events;
 mod fusion;
 mod node;
 mod outputs;
@@ -48,6 +49,7 @@ pub use tracing;
 
 pub use context::{Condition, Context, Producer};
 pub use error::NodeError;
+pub use events::{Event, Events, MAX_PICTURE_BYTES, Severity};
 pub use fusion::{
     DEFAULT_BYTES, DEFAULT_FRAMES, DEFAULT_TIMEOUT, DEFAULT_TOLERANCE, FrameSet, FusedNode, Fusion,
     Policy,

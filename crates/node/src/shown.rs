@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::events::Events;
 use edgeflow_stream::histogram::{Histogram, Summary};
 
 /// Counters that a node may have, facts and timers.
@@ -19,6 +20,7 @@ pub(crate) struct Shown {
     pub(crate) counters: Names<Counter>,
     pub(crate) facts: Names<Fact>,
     pub(crate) timers: Names<Timer>,
+    pub(crate) events: Events,
 }
 
 impl Shown {

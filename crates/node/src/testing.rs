@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::outputs::Sink;
 use crate::{
-    Condition, Context, FrameSet, FusedNode, Input, Node, NodeError, Outputs, Source, Step, Stop,
-    parse_params,
+    Condition, Context, Event, Events, FrameSet, FusedNode, Input, Node, NodeError, Outputs,
+    Severity, Source, Step, Stop, parse_params,
 };
 
 /// Surroundings of the code under test.
@@ -54,6 +54,7 @@ pub struct Fixture<T> {
     outputs: Outputs,
     sent: Sent,
     condition: Condition,
+    events: Events,
     stop: Stop,
 }
 
@@ -89,6 +90,7 @@ impl<T> Fixture<T> {
         let (condition, stop) = (Condition::default(), Stop::default());
         let config = Arc::new(config(setup));
         let mut context = Context::new(config, condition.clone(), stop.clone());
+        let events = context.events();
         let node = make(&mut context)?;
         let sent = Sent::default();
         let outputs = Outputs::new(
@@ -109,8 +111,28 @@ impl<T> Fixture<T> {
             outputs,
             sent,
             condition,
+            events,
             stop,
         })
+    }
+
+    /// The events that the node has told of since the last call; their `at` is left out.
+    pub fn take_events(&self) -> Vec<Event> {
+        let mut all = Vec::new();
+        while let Some(told) = self.events.take() {
+            all.push(Event {
+                severity: match told.severity.as_str() {
+                    "error" => Severity::Error,
+                    "warning" => Severity::Warning,
+                    _ => Severity::Info,
+                },
+                name: told.reason,
+                message: told.message,
+                details: told.details,
+                picture: told.picture,
+            });
+        }
+        all
     }
 
     /// The condition text that the node shows.

@@ -28,6 +28,8 @@ pub(crate) enum Builtin {
     Draw,
     /// Joins frames of several inputs that belong to one moment.
     Fuse,
+    /// Tells when something is seen.
+    Events,
     /// Writes one line about the newest frame at an interval.
     Log,
     /// Writes every frame to disk.

@@ -6,6 +6,7 @@ mod card;
 mod clip;
 mod detect;
 mod draw;
+mod events;
 mod fuse;
 mod list;
 mod log;
@@ -86,6 +87,7 @@ fn run(node: list::Builtin) -> ExitCode {
         list::Builtin::Redact => edgeflow::run_node::<redact::Redact>(),
         list::Builtin::Draw => edgeflow::run_node::<draw::Draw>(),
         list::Builtin::Fuse => edgeflow::run_fused::<fuse::Fuse>(),
+        list::Builtin::Events => edgeflow::run_node::<events::EventsNode>(),
         list::Builtin::Log => edgeflow::run_node::<log::Log>(),
         list::Builtin::Record => edgeflow::run_node::<record::Record>(),
         list::Builtin::Replay => edgeflow::run_source::<replay::Replay>(),

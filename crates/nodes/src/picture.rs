@@ -3,6 +3,7 @@
 
 use edgeflow::{Codec, DETECTIONS, Frame, Meta, NodeError, TRACKS};
 use edgeflow_infer::image::{JpegReader, Picture};
+use edgeflow_infer::prepare::Preparer;
 use edgeflow_infer::raw::{Layout, Raw};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
@@ -46,6 +47,7 @@ pub(crate) fn coded<'a>(node: &str, frame: &'a Frame) -> Result<Coded<'a>, NodeE
 pub(crate) struct Pixels {
     reader: JpegReader,
     pub(crate) picture: Picture,
+    resizer: Preparer,
 }
 
 impl Pixels {
@@ -56,6 +58,26 @@ impl Pixels {
             Coded::Raw(raw) => raw.read(&mut self.picture)?,
         }
         Ok(())
+    }
+
+    /// The picture of a frame as a JPEG whose sides have `longest` pixels at most.
+    pub(crate) fn small_jpeg(
+        &mut self,
+        node: &str,
+        frame: &Frame,
+        longest: usize,
+        quality: u8,
+    ) -> Result<Vec<u8>, NodeError> {
+        self.read(node, frame)?;
+        let Picture { width, height, .. } = self.picture;
+        let side = width.max(height).max(1);
+        if side > longest {
+            let scaled = |pixels: usize| (pixels * longest / side).max(1);
+            let (width, height) = (scaled(width), scaled(height));
+            let rgb = self.resizer.resize(&self.picture, width, height)?.to_vec();
+            self.picture = Picture { width, height, rgb };
+        }
+        Ok(self.frame(frame, quality)?.payload.to_vec())
     }
 
     /// The frame with the changed picture, as JPEG.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 mod camera;
+mod events;
 mod fuse;
 mod objects;
 mod params;
@@ -16,6 +17,7 @@ mod recording;
 mod video;
 
 use camera::CAMERA;
+use events::EVENTS;
 use fuse::FUSE;
 use objects::{TRACK, ZONES};
 pub use params::ParamError;
@@ -176,19 +178,34 @@ const IN_ANY: Port = Port {
 };
 
 /// Every built-in node, in the order of the reference.
-pub const BUILTINS: [Builtin; 13] = [
-    PATTERN, CAMERA, VIDEO, MOTION, DETECT, TRACK, ZONES, REDACT, DRAW, FUSE, LOG, RECORD, REPLAY,
+pub const BUILTINS: [Builtin; 14] = [
+    PATTERN, CAMERA, VIDEO, MOTION, DETECT, TRACK, ZONES, EVENTS, REDACT, DRAW, FUSE, LOG, RECORD,
+    REPLAY,
 ];
 
 /// Parameters that a running node takes without a restart. One that a node may refuse for another
 /// reason than its value (a camera's controls) is told so, and goes on as before.
-const LIVE: [(&str, &[&str]); 9] = [
+const LIVE: [(&str, &[&str]); 10] = [
     ("camera", &["quality", "controls"]),
     ("pattern", &["fps", "quality"]),
     ("motion", &["threshold", "min_area"]),
     ("detect", &["threshold", "iou", "labels"]),
     ("track", &["threshold", "remember_ms"]),
     ("zones", &["zones", "lines", "labels", "settle_ms"]),
+    (
+        "events",
+        &[
+            "labels",
+            "min_score",
+            "at_least",
+            "zone",
+            "line",
+            "for_ms",
+            "pause_ms",
+            "severity",
+            "picture",
+        ],
+    ),
     ("redact", &["labels", "mode", "margin", "quality"]),
     ("draw", &["boxes", "text", "zones", "quality"]),
     ("log", &["every_ms"]),

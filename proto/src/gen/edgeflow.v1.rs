@@ -1634,6 +1634,12 @@ pub struct Event {
     pub device_name: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "11")]
     pub details: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// GET /events/ID/picture has it.
+    #[prost(bool, tag = "12")]
+    pub has_picture: bool,
+    /// JPEG, from an agent only.
+    #[prost(bytes = "vec", tag = "13")]
+    pub picture: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchEventsRequest {
@@ -5733,6 +5739,29 @@ pub mod log_service_server {
 pub struct WatchNodeRequest {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchSpansRequest {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchNodeEventsRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeEvent {
+    #[prost(int64, tag = "1")]
+    pub at_unix_ms: i64,
+    /// info | warning | error
+    #[prost(string, tag = "2")]
+    pub severity: ::prost::alloc::string::String,
+    /// A word for programs.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "5")]
+    pub details: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// JPEG; empty: none.
+    #[prost(bytes = "vec", tag = "6")]
+    pub picture: ::prost::alloc::vec::Vec<u8>,
+    /// Events lost before this one because nobody took them.
+    #[prost(uint64, tag = "7")]
+    pub lost: u64,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeSpans {
     #[prost(message, repeated, tag = "1")]
@@ -5999,6 +6028,31 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("edgeflow.v1.NodeService", "WatchSpans"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Events that the node tells of. For one reader.
+        pub async fn watch_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchNodeEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::NodeEvent>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/edgeflow.v1.NodeService/WatchEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("edgeflow.v1.NodeService", "WatchEvents"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Lists or replays frames that its outputs have put aside.
         pub async fn dead_letters(
             &mut self,
@@ -6079,6 +6133,20 @@ pub mod node_service_server {
             &self,
             request: tonic::Request<super::WatchSpansRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchSpansStream>, tonic::Status>;
+        /// Server streaming response type for the WatchEvents method.
+        type WatchEventsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::NodeEvent, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Events that the node tells of. For one reader.
+        async fn watch_events(
+            &self,
+            request: tonic::Request<super::WatchNodeEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchEventsStream>,
+            tonic::Status,
+        >;
         /// Lists or replays frames that its outputs have put aside.
         async fn dead_letters(
             &self,
@@ -6331,6 +6399,53 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchSpansSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/edgeflow.v1.NodeService/WatchEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchEventsSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::ServerStreamingService<
+                        super::WatchNodeEventsRequest,
+                    > for WatchEventsSvc<T> {
+                        type Response = super::NodeEvent;
+                        type ResponseStream = T::WatchEventsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchNodeEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::watch_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchEventsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

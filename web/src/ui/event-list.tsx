@@ -62,6 +62,11 @@ function EventRow({ event, now, linkSystem }: { event: Event; now: number; linkS
           {event.instance ? <span>{event.instance}</span> : event.node ? <span>{event.node}</span> : null}
           {event.deviceName && <Link href={paths.device(event.deviceName)}>{event.deviceName}</Link>}
         </span>
+        {event.hasPicture && (
+          <a href={`/events/${event.id}/picture`} target="_blank" rel="noreferrer">
+            <img className="event-picture" src={`/events/${event.id}/picture`} alt={`Picture of ${words(event.reason)}`} loading="lazy" />
+          </a>
+        )}
         {event.details.length > 0 && (
           <details>
             <summary>details ({event.details.length})</summary>

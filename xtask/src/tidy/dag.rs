@@ -55,7 +55,12 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     (
         "edgeflow-cli",
-        &["edgeflow-model", "edgeflow-proto", "edgeflow-spec"],
+        &[
+            "edgeflow-model",
+            "edgeflow-proto",
+            "edgeflow-runtime",
+            "edgeflow-spec",
+        ],
     ),
     ("edgeflow-example-brightness", &["edgeflow"]),
     ("edgeflow-codegen", &[]),

@@ -19,6 +19,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("pyo3", &["edgeflow-python"]),
     ("rten", &["edgeflow-infer"]),
     ("ort", &["edgeflow-infer"]),
+    ("ureq", &["edgeflow-nodes", "edgeflow-runtime"]),
+    ("zip", &["edgeflow-cli"]),
     ("opentelemetry-proto", &["edgeflow-control-plane"]),
     ("rust-embed", &["edgeflow-web"]),
 ];

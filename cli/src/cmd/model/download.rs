@@ -1,5 +1,4 @@
-//! Brings a model of the catalogue from where it is published, and checks its digest. Trusts the
-//! certificates of this machine and takes its proxy (`HTTPS_PROXY`), as curl does.
+//! Brings a model of the catalogue from where it is published, and checks its digest.
 
 use std::{
     io::{self, Cursor, Read},
@@ -11,9 +10,9 @@ use std::{
 };
 
 use edgeflow_model::{Entry, catalogue::Source};
+use edgeflow_runtime::http;
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::file::hex;
 use crate::{
@@ -21,8 +20,6 @@ use crate::{
     output::{self, colour, live::measured},
 };
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(1800);
 const READ_BYTES: usize = 64 * 1024;
 
@@ -76,20 +73,11 @@ fn one(entry: &Entry, source: &Source, done: &AtomicU64) -> Result<Vec<u8>, Stri
 }
 
 fn get(url: &str, limit: u64, done: &AtomicU64) -> Result<Vec<u8>, String> {
-    let roots = rustls_native_certs::load_native_certs().certs;
-    let roots = roots.iter().map(|it| Certificate::from_der(it).to_owned());
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::Specific(Arc::new(roots.collect())))
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build();
-    let config = ureq::Agent::config_builder()
-        .tls_config(tls)
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_recv_response(Some(ANSWER_TIMEOUT))
-        .timeout_global(Some(WHOLE_TIMEOUT))
-        .build();
-    let agent = ureq::Agent::new_with_config(config);
-    let response = agent.get(url).call().map_err(|error| error.to_string())?;
+    let response = http::client(WHOLE_TIMEOUT).get(url).call();
+    let response = response.map_err(|error| error.to_string())?;
+    if !response.status().is_success() {
+        return Err(format!("it answers {}", response.status()));
+    }
     let mut body = response.into_body();
     let mut reader = body.as_reader().take(limit + 1);
     let mut bytes = Vec::new();

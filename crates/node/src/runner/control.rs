@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use edgeflow_proto::v1::node_service_server::{NodeService, NodeServiceServer};
 use edgeflow_proto::v1::{
-    DeadLettersAnswer, DeadLettersAsk, NodeReport, NodeSpans, NodeState, SetNodeParamsRequest,
-    SetNodeParamsResponse, StopNodeRequest, StopNodeResponse, WatchNodeRequest, WatchSpansRequest,
+    DeadLettersAnswer, DeadLettersAsk, NodeEvent, NodeReport, NodeSpans, NodeState,
+    SetNodeParamsRequest, SetNodeParamsResponse, StopNodeRequest, StopNodeResponse,
+    WatchNodeEventsRequest, WatchNodeRequest, WatchSpansRequest,
 };
 use edgeflow_stream::transport::Listen;
 use edgeflow_stream::transport::unix::UnixListen;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
-use tokio_stream::wrappers::{BroadcastStream, UnixListenerStream, WatchStream};
+use tokio_stream::wrappers::{BroadcastStream, ReceiverStream, UnixListenerStream, WatchStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status as RpcStatus};
 
@@ -129,6 +131,7 @@ struct Service {
 }
 
 type SpanStream = Pin<Box<dyn Stream<Item = Result<NodeSpans, RpcStatus>> + Send>>;
+type EventStream = Pin<Box<dyn Stream<Item = Result<NodeEvent, RpcStatus>> + Send>>;
 type Reports = Pin<Box<dyn Stream<Item = Result<NodeReport, RpcStatus>> + Send>>;
 
 #[tonic::async_trait]
@@ -163,6 +166,28 @@ impl NodeService for Service {
             })
         });
         Ok(Response::new(Box::pin(messages)))
+    }
+
+    type WatchEventsStream = EventStream;
+
+    async fn watch_events(
+        &self,
+        _: Request<WatchNodeEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, RpcStatus> {
+        let events = self.status.shown().events;
+        let (out, messages) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    () = out.closed() => return,
+                };
+                if out.send(Ok(event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
     }
 
     async fn stop(
