@@ -24,6 +24,8 @@ pub(crate) struct EventView {
     pub(crate) device: String,
     pub(crate) device_id: String,
     pub(crate) details: Vec<String>,
+    /// Path of its picture on the control plane; null: none.
+    pub(crate) picture: Option<String>,
     #[serde(skip)]
     at_unix_ms: i64,
 }
@@ -42,6 +44,9 @@ impl From<v1::Event> for EventView {
             device: event.device_name,
             device_id: event.device_id,
             details: event.details,
+            picture: event
+                .has_picture
+                .then(|| format!("/events/{}/picture", event.id)),
             at_unix_ms: event.at_unix_ms,
         }
     }

@@ -5,6 +5,7 @@ use edgeflow_proto::v1::{
 };
 use tonic::Code;
 
+use crate::access::http;
 use crate::harness::{Fixture, apply, facts, pattern, status, until};
 
 #[tokio::test]
@@ -228,4 +229,48 @@ async fn events(fixture: &Fixture) -> Vec<v1::Event> {
         found.push(event);
     }
     found
+}
+
+#[tokio::test]
+async fn the_picture_of_an_event_is_kept_for_those_who_are_let_in() {
+    let fixture = Fixture::start().await;
+    let agent = fixture.join("cam").await;
+    let mut session = agent.session().await;
+    let report = |sequence, picture: &[u8]| {
+        Up::Event(v1::EventReport {
+            sequence,
+            gap: 0,
+            event: Some(v1::Event {
+                reason: format!("Seen{sequence}"),
+                picture: picture.to_vec(),
+                ..v1::Event::default()
+            }),
+        })
+    };
+    session.send(report(1, b"\xff\xd8\xff picture")).await;
+    session.send(report(2, b"<script>")).await;
+    loop {
+        if let Down::EventAck(ack) = session.next().await.unwrap()
+            && ack.sequence == 2
+        {
+            break;
+        }
+    }
+    let all = events(&fixture).await;
+    let of = |reason: &str| all.iter().find(|event| event.reason == reason).unwrap();
+    let (with, without) = (of("Seen1"), of("Seen2"));
+    assert!(with.has_picture && with.picture.is_empty() && !without.has_picture);
+    let bearer = format!("authorization: Bearer {}", fixture.server.admin_token());
+    let path = |event: &v1::Event| format!("/events/{}/picture", event.id);
+    let get = async |path: &str, headers: &[&str]| http(&fixture, "GET", path, headers, "").await;
+    let got = get(&path(with), &[&bearer]).await;
+    assert!(
+        got.starts_with("HTTP/1.1 200") && got.contains("image/jpeg"),
+        "{got}"
+    );
+    assert!(got.ends_with(" picture"), "{got}");
+    let none = get(&path(without), &[&bearer]).await;
+    assert!(none.starts_with("HTTP/1.1 404"), "{none}");
+    let stranger = get(&path(with), &[]).await;
+    assert!(stranger.starts_with("HTTP/1.1 401"), "{stranger}");
 }

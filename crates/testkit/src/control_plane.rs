@@ -96,15 +96,20 @@ impl ControlPlane {
 
     /// What Prometheus reads.
     pub fn metrics(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.get("/metrics")?).into_owned())
+    }
+
+    /// The answer of the plain port to a request of the admin, head and all.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>> {
         let mut stream = TcpStream::connect(&self.http).context("connecting")?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let token = self.admin_token()?;
         write!(
             stream,
-            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
         )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).context("reading")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).context("reading")?;
         Ok(answer)
     }
 

@@ -8,6 +8,7 @@ mod browser;
 mod camera;
 mod cli;
 mod dead_letters;
+mod events;
 mod failures;
 mod local;
 mod manifests;
