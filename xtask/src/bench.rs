@@ -25,6 +25,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if args == ["peers"] {
         peers::prepare(&mut command)?;
     }
+    if args == ["cameras"] {
+        assets::download_onnxruntime()?;
+        let both = std::env::join_paths([assets, assets::onnxruntime_dir()?])?;
+        command.env("EDGEFLOW_TEST_ASSETS", both);
+    }
     if args == ["pixels"] {
         peers::python(&mut command);
     }

@@ -57,7 +57,9 @@ pub(crate) fn signal_group(group: u32, signal: Signal) {
     let Some(pid) = i32::try_from(group).ok().and_then(Pid::from_raw) else {
         return;
     };
-    if group <= 1 || pid == rustix::process::getpgrp() {
+    // As /proc says: an agent that init has started itself is in group 0, which rustix refuses to read.
+    let ours = stat(std::process::id()).map(|stat| stat.group);
+    if group <= 1 || ours == Some(group) {
         tracing::error!(group, "refusing to signal this process group");
         return;
     }

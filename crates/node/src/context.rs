@@ -95,6 +95,19 @@ impl Context {
         &self.config.state_dir
     }
 
+    /// The folder with the sockets of this agent's nodes. Empty after a reboot.
+    pub fn run_dir(&self) -> &Path {
+        let socket = &self.config.control_socket;
+        socket.parent().unwrap_or(socket)
+    }
+
+    /// The socket on which an output port is offered, to tell another node of it.
+    pub fn output_socket(&self, port: &str) -> Option<&Path> {
+        let mut sockets = self.config.output_sockets.iter();
+        let socket = sockets.find(|socket| socket.port == port)?;
+        Some(&socket.path)
+    }
+
     /// Finds a file by name in the device's asset folders. A name with a `/` is a path and is
     /// taken as it is.
     pub fn asset(&self, name: &str) -> Result<PathBuf, NodeError> {

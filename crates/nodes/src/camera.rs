@@ -1,15 +1,19 @@
 //! `camera`: pictures of a camera that speaks Video4Linux. JPEG goes through untouched; raw pictures
 //! go out as they are on `raw`, and become JPEG on `out` only while somebody takes it. A camera that
-//! is unplugged, busy or stuck shows an error card and is tried again.
+//! is unplugged, busy or stuck shows an error card and is tried again. One that another node of this device
+//! has is shared.
+
+mod shared;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edgeflow::{
-    Codec, Condition, Context, Counter, Frame, NodeError, Outputs, Source, Step, tracing,
+    Codec, Condition, Context, Counter, Fact, Frame, Kind, NodeError, Outputs, Source, Step,
+    tracing,
 };
 use edgeflow_capture::camera::{
-    Camera, Options, Picture, PixelFormat, Places, Poll, RawPicture, Selector, Wish,
+    Camera, Fault, Options, Picture, PixelFormat, Places, Poll, RawPicture, Selector, Wish,
 };
 use edgeflow_capture::jpeg;
 use serde::Deserialize;
@@ -17,6 +21,7 @@ use serde::Deserialize;
 use crate::card::Card;
 use crate::pattern::parse_size;
 use crate::picture::FULL_RANGE;
+use shared::{Followed, Follower, Registry};
 
 /// Longest wait for a picture before the runner gets a look at other things.
 const POLL_TIME: Duration = Duration::from_millis(250);
@@ -65,6 +70,13 @@ pub(crate) struct CameraNode {
     starts: u64,
     /// Leaves pictures out where the camera can't be as slow as asked for.
     thinner: Option<Thinner>,
+    instance: String,
+    registry: Registry,
+    /// Where the pictures come from while another node has the camera.
+    follower: Option<Follower>,
+    /// The try to start the camera after which nothing came from its owner.
+    lost_at: Option<u32>,
+    shares: Fact,
 }
 
 /// Keeps to a rate by leaving pictures out.
@@ -144,6 +156,11 @@ impl Source for CameraNode {
             card: Card::default(),
             starts: 0,
             thinner: None,
+            instance: ctx.instance().to_owned(),
+            registry: Registry::new(ctx, &[OUT, RAW]),
+            follower: None,
+            lost_at: None,
+            shares: ctx.fact("shares"),
         })
     }
 
@@ -152,6 +169,9 @@ impl Source for CameraNode {
             // A camera gives one format at a time. JPEG for others is made of it.
             self.wish.raw = true;
             self.camera.set_wish(self.wish.clone());
+        }
+        if self.follower.is_some() {
+            return self.follow(out);
         }
         let polled = self.camera.poll(POLL_TIME);
         self.count();
@@ -169,6 +189,7 @@ impl Source for CameraNode {
     }
 
     fn teardown(&mut self) {
+        self.registry.give_up();
         let counters = self.camera.counters();
         tracing::info!(?counters, "camera stopped");
     }
@@ -228,6 +249,9 @@ impl CameraNode {
         let (path, mode) = (session.path.display(), session.mode.words());
         let (card, driver, bus) = (&session.card, &session.driver, &session.bus);
         tracing::info!(%path, card, driver, bus, mode, "camera started");
+        if let Err(error) = self.registry.take(&session.path) {
+            tracing::warn!(%error, "other nodes can't share the camera");
+        }
         match &session.notice {
             Some(notice) => self.condition.set(notice.as_str()),
             None => self.condition.clear(),
@@ -238,10 +262,82 @@ impl CameraNode {
         let Some(outage) = self.camera.outage() else {
             return Ok(());
         };
+        self.registry.give_up();
+        if let Fault::Busy { path } = &outage.fault
+            && self.lost_at != Some(outage.tries)
+            && let Some(owner) = self.registry.owner(path)
+        {
+            match Follower::new(owner, &self.instance, &wanted(out)) {
+                Ok(follower) => {
+                    self.follower = Some(follower);
+                    return Ok(());
+                }
+                Err(error) => tracing::warn!(%error, "the camera can't be shared"),
+            }
+        }
         let text = outage.fault.text();
         self.condition.set(text.as_str());
         self.card
             .show(&text, outage.since_unix_ms, outage.next_try_unix_ms, out)
+    }
+
+    /// Passes the pictures of the node on that has the camera, until they end.
+    fn follow(&mut self, out: &mut Outputs) -> Result<Step, NodeError> {
+        let Some(follower) = &mut self.follower else {
+            return Ok(Step::Continue);
+        };
+        let ports = wanted(out);
+        if !follower.follows(&ports) {
+            let owner = follower.owner.clone();
+            *follower = Follower::new(owner, &self.instance, &ports)?;
+        }
+        match follower.poll(POLL_TIME) {
+            Followed::Nothing => {}
+            Followed::Lost => {
+                tracing::info!(
+                    owner = follower.owner.instance,
+                    "the camera is shared no more"
+                );
+                self.follower = None;
+                self.lost_at = self.camera.outage().map(|outage| outage.tries);
+                self.shares.set("");
+            }
+            Followed::Frame(port, frame) => self.pass_on(&port, frame, ports.len() == 1, out)?,
+        }
+        Ok(Step::Continue)
+    }
+
+    /// A frame of the node that has the camera. Its cards are ours.
+    fn pass_on(
+        &mut self,
+        port: &str,
+        frame: Frame,
+        thins: bool,
+        out: &mut Outputs,
+    ) -> Result<(), NodeError> {
+        if self.shares.text().is_empty()
+            && let Some(follower) = &self.follower
+        {
+            let owner = follower.owner.instance.as_str();
+            tracing::info!(owner, "another node has the camera: its pictures are taken");
+            let text = format!("the pictures of {owner}, as it asks for them");
+            self.shares.set(text);
+            self.thinner = Thinner::new(self.wish.fps, Some(f64::MAX));
+        }
+        if frame.header.kind == Kind::Error {
+            let error = frame.read_meta()?.error().unwrap_or_default();
+            self.condition.set(error);
+            return out.send(port, frame);
+        }
+        self.condition.clear();
+        self.card.clear();
+        let at = frame.header.capture_mono_ns;
+        let keeps = |it: &mut Thinner| it.keeps(at);
+        if thins && !self.thinner.as_mut().is_none_or(keeps) {
+            self.counters.thinned.add(1);
+            return Ok(());
+        }
+        out.send(port, frame)
     }
 
     fn count(&self) {
@@ -250,6 +346,15 @@ impl CameraNode {
         self.counters.superseded.raise_to(counters.superseded);
         self.counters.damaged.raise_to(counters.damaged);
         self.counters.starts.raise_to(self.camera.starts());
+    }
+}
+
+/// Ports that somebody takes; `out` for the cards if nobody does.
+fn wanted(out: &Outputs) -> Vec<&'static str> {
+    match (out.is_wanted(OUT), out.is_wanted(RAW)) {
+        (true, true) => vec![OUT, RAW],
+        (false, true) => vec![RAW],
+        (_, false) => vec![OUT],
     }
 }
 
@@ -314,7 +419,6 @@ fn frame(picture: Picture) -> Frame {
 
 #[cfg(test)]
 mod tests {
-    use edgeflow::Kind;
     use edgeflow::testing::{Setup, source};
     use serde_json::json;
 

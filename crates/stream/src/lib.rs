@@ -16,6 +16,7 @@ pub mod subscriber;
 pub mod transport;
 pub mod wake;
 
+pub use edgeflow_spec::qos::LinkQos;
 pub use frame::{Codec, Frame, Header, Kind, Limits};
 pub use meta::{Detection, Hop, Meta, Track};
 pub use publisher::{GroupConfig, Publisher, PublisherConfig, SendError};

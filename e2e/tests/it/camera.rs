@@ -22,6 +22,16 @@ const DEVICE: &str = "edge-vm";
 /// Programs are slow in there.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Another one that wants the same camera.
+const HALL: &str = "apiVersion: edgeflow.dev/v1
+kind: System
+metadata: {name: hall}
+spec:
+  nodes:
+    camera: {use: camera, with: {device: vivid-000, fps: 5}}
+    log: {use: log}
+  links: [camera -> log]
+";
 const MANIFEST: &str = r#"
 apiVersion: edgeflow.dev/v1
 kind: System
@@ -149,6 +159,9 @@ fn a_device_with_cameras_shows_them_loses_them_and_gets_them_back() -> Result<()
     println!("ready after {:.1} s", started.elapsed().as_secs_f64());
     frames_come_with_both_codecs(&fleet)?;
     controls_change_and_are_refused(&fleet, &mut machine)?;
+    if let Err(error) = a_second_system_shares_the_camera(&fleet, &mut machine) {
+        bail!("{error:#}\n{}", machine.process.output());
+    }
     if has_browser() {
         let page = Page::open(&fleet)?;
         in_the_browser(&fleet, &mut machine, page)?;
@@ -239,6 +252,45 @@ fn controls_change_and_are_refused(fleet: &Fleet, machine: &mut Machine) -> Resu
     ensure!(said["withdrawn"] == json!(true), "{said}");
     let message = said["outcomes"][0]["message"].as_str().unwrap_or_default();
     ensure!(message.contains("999 is not from 0 to 255"), "{said}");
+    Ok(())
+}
+
+/// Two systems, one camera: both have pictures, whoever of them is killed or deleted.
+fn a_second_system_shares_the_camera(fleet: &Fleet, machine: &mut Machine) -> Result<()> {
+    let camera = |system: &str| -> Result<(bool, String)> {
+        let stats = fleet.instance(system, "camera")?.stats.unwrap_or_default();
+        let shares = stats.facts.get("shares").cloned().unwrap_or_default();
+        let flows = stats.fps > 0.0 && !stats.condition.contains("busy");
+        Ok((flows, shares))
+    };
+    let wait = |what: &str, system: &str, shared: bool| {
+        until_within(PATIENCE, &format!("{system}: {what}"), || {
+            let (flows, shares) = camera(system)?;
+            Ok((flows && shares.is_empty() != shared).then_some(shares))
+        })
+    };
+    fleet.apply_ready(HALL)?;
+    let shares = wait("pictures of the other system", "hall", true)?;
+    ensure!(shares.contains("door.camera.0"), "{shares}");
+    let owner = fleet.instance("door", "camera")?;
+    machine.run(&format!("kill -9 {}", owner.pid))?;
+    until_within(PATIENCE, "the owner to be started again", || {
+        let now = fleet.instance("door", "camera")?;
+        Ok((now.restarts > owner.restarts).then_some(()))
+    })?;
+    for system in ["door", "hall"] {
+        until_within(
+            PATIENCE,
+            &format!("{system}: pictures after the kill"),
+            || Ok(camera(system)?.0.then_some(())),
+        )?;
+    }
+    fleet.api.delete_system("door")?;
+    wait("a camera of its own, its owner is gone", "hall", false)?;
+    fleet.apply_ready(MANIFEST)?;
+    wait("pictures of the other system", "door", true)?;
+    fleet.api.delete_system("hall")?;
+    wait("a camera of its own again", "door", false)?;
     Ok(())
 }
 

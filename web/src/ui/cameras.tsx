@@ -174,7 +174,7 @@ function Preview({ device, camera, onClose }: { device: string; camera: Camera; 
           Close preview
         </button>
         <span className="muted">
-          It runs as the system <code>{name}</code> until it is closed. A camera that another system uses shows that it is busy.
+          It runs as the system <code>{name}</code> until it is closed. A camera that another system uses is shared: its pictures are as that system asks for them.
         </span>
       </div>
     </div>
