@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use edgeflow_proto::v1;
 
-use super::history;
+use super::{history, model};
 use crate::{
     args::Globals,
     client::Client,
@@ -27,7 +27,7 @@ Examples:
 
 JSON and YAML are always a list. Fields are documented in docs/cli.md.";
 
-/// List systems, devices, instances, tokens, revisions or cameras
+/// List systems, devices, instances, tokens, revisions, cameras or models
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Get {
@@ -65,6 +65,8 @@ enum Kind {
     Revisions,
     #[value(alias = "camera")]
     Cameras,
+    #[value(alias = "model")]
+    Models,
 }
 
 impl Get {
@@ -107,6 +109,10 @@ impl Get {
                 ),
                 _ => Err(Failure::usage("name one system").next("edgeflow get revisions SYSTEM")),
             },
+            Kind::Models => {
+                let rows = named(model::models(&client).await?, &self.names, "model")?;
+                output::rows(output, &rows, "no models; add one: edgeflow model add FILE")
+            }
             Kind::Cameras => {
                 let devices = named(
                     devices(&client, &self.selector).await?,
