@@ -22,14 +22,14 @@ pub(crate) enum Builtin {
     Track,
     /// Counts things in areas of the picture and those that cross lines.
     Zones,
+    /// Tells when something is seen.
+    Events,
     /// Makes what was found unrecognisable.
     Redact,
     /// Burns boxes, labels and zones into the picture.
     Draw,
     /// Joins frames of several inputs that belong to one moment.
     Fuse,
-    /// Tells when something is seen.
-    Events,
     /// Writes one line about the newest frame at an interval.
     Log,
     /// Writes every frame to disk.
@@ -84,8 +84,8 @@ mod tests {
             .map(|(name, _)| name)
             .collect();
         let expected = [
-            "pattern", "camera", "video", "motion", "detect", "track", "zones", "redact", "draw",
-            "fuse", "log", "record", "replay",
+            "pattern", "camera", "video", "motion", "detect", "track", "zones", "events", "redact",
+            "draw", "fuse", "log", "record", "replay",
         ];
         assert_eq!(names, expected);
     }

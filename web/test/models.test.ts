@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 
 import { create } from "@bufbuild/protobuf";
 
-import { ModelTensorSchema } from "../gen/edgeflow/v1/model_pb";
-import { describe as described, tensorText } from "./models";
+import { ModelTensorSchema } from "../src/gen/edgeflow/v1/model_pb";
+import { describe as described, tensorText } from "../src/lib/models";
 
 test("a description is read as far as it can be", () => {
   expect(described('{"about":"bolts","labels":["bolt",7],"family":"yolov8","new":1}')).toEqual({
