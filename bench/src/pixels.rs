@@ -5,9 +5,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use edgeflow_capture::encode;
 use edgeflow_infer::image::{JpegReader, Picture};
 use edgeflow_infer::prepare::Preparer;
-use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -59,6 +59,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
     let mut whole = row("all", sums.0, sums.1);
     whole["peer"] = version.into();
+    whole["encoder"] = encode::encoder().into();
     whole["encoded_bytes"] = json!([sizes.0, sizes.1]);
     rows.push(whole);
     report::print("pixels", &rows);
@@ -104,11 +105,8 @@ fn steps(jpeg: &[u8], times: &mut Times) -> Result<usize> {
         let decoded = Instant::now();
         resizer.resize(&picture, picture.width / 2, picture.height / 2)?;
         let resized = Instant::now();
-        encoded.clear();
-        let mut encoder = Encoder::new(&mut encoded, QUALITY);
-        encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
         let (width, height) = (picture.width.try_into()?, picture.height.try_into()?);
-        encoder.encode(&picture.rgb, width, height, ColorType::Rgb)?;
+        encoded = encode::rgb(&picture.rgb, width, height, QUALITY)?;
         let end = Instant::now();
         if round >= WARM_UP {
             let spans = [decoded - start, resized - decoded, end - resized];

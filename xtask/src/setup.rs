@@ -92,6 +92,12 @@ pub(crate) fn for_demo() -> Result<()> {
 pub(crate) fn for_test() -> Result<()> {
     for_demo()?;
     install(TEST)?;
+    if !turbo_is_there()
+        && let Err(error) = apt(&["libturbojpeg0"], "encoding JPEG by libjpeg-turbo")
+    {
+        // The package has another name elsewhere; the built-in encoder is tested all the same.
+        println!("note: {error:#}");
+    }
     if rtsp_server_is_there() {
         return Ok(());
     }
@@ -99,6 +105,12 @@ pub(crate) fn for_test() -> Result<()> {
         RTSP_SERVER,
         "GStreamer's RTSP server, for the tests of network cameras",
     )
+}
+
+/// A library that nodes load when it is there.
+fn turbo_is_there() -> bool {
+    let listed = process::output(process::command("/sbin/ldconfig").arg("-p"));
+    listed.is_ok_and(|text| text.contains("libturbojpeg.so.0"))
 }
 
 /// It has no program of its own: a script of the test uses it.

@@ -29,7 +29,7 @@ pub use find::{Found, Identity, Places, Selector, SelectorError, list};
 pub use hotplug::Hotplug;
 pub use inventory::{Listed, inventory};
 pub use mode::{DEFAULT_RATE, DEFAULT_SIZE, Mode, Offer, SizeOffer, Wish, choose};
-pub use pixels::{EncodeError, PixelFormat, RawPicture};
+pub use pixels::{PixelFormat, RawPicture};
 pub use stream::Counters;
 
 use clock::Now;

@@ -4,6 +4,7 @@
 
 pub mod avi;
 pub mod camera;
+pub mod encode;
 pub mod jpeg;
 pub mod mjpeg;
 pub mod pattern;

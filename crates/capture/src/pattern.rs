@@ -3,7 +3,7 @@
 
 mod glyphs;
 
-use jpeg_encoder::{ColorType, Encoder, EncodingError};
+use crate::encode::{self, EncodeError};
 
 /// Widths and heights that are accepted.
 pub const SIDES: std::ops::RangeInclusive<u16> = 1..=8192;
@@ -36,7 +36,7 @@ pub enum PatternError {
     },
     /// The JPEG encoder failed.
     #[error("the test card can't be encoded")]
-    Encode(#[from] EncodingError),
+    Encode(#[from] EncodeError),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,10 +85,8 @@ impl TestCard {
     /// The JPEG of picture `number` at a time in milliseconds since 1970, shown as UTC.
     pub fn jpeg(&mut self, number: u64, unix_ms: i64) -> Result<Vec<u8>, PatternError> {
         self.draw(number, unix_ms);
-        let mut out = Vec::with_capacity(self.pixels.len() / 16);
-        let encoder = Encoder::new(&mut out, self.quality);
-        encoder.encode(&self.pixels, self.size.0, self.size.1, ColorType::Rgb)?;
-        Ok(out)
+        let (width, height) = self.size;
+        Ok(encode::rgb(&self.pixels, width, height, self.quality)?)
     }
 
     /// The RGB pixels as last drawn.

@@ -2,10 +2,10 @@
 //! Shared by the nodes that look at pictures or change them.
 
 use edgeflow::{Codec, DETECTIONS, Frame, Meta, NodeError, TRACKS};
+use edgeflow_capture::encode;
 use edgeflow_infer::image::{JpegReader, Picture};
 use edgeflow_infer::prepare::Preparer;
 use edgeflow_infer::raw::{Layout, Raw};
-use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 /// Key of metadata: raw pixels have brightness from 0 to 255.
 pub(crate) const FULL_RANGE: &str = "full_range";
@@ -87,10 +87,7 @@ impl Pixels {
             u16::try_from(side).map_err(|_| NodeError::new(format!("a side of {side} pixels")))
         };
         let (width, height) = (side(*width)?, side(*height)?);
-        let mut jpeg = Vec::with_capacity(rgb.len() / 8);
-        let mut encoder = Encoder::new(&mut jpeg, quality.clamp(1, 100));
-        encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
-        encoder.encode(rgb, width, height, ColorType::Rgb)?;
+        let jpeg = encode::rgb(rgb, width, height, quality)?;
         let mut frame = frame.with_payload(Codec::Jpeg, jpeg);
         let header = &mut frame.header;
         (header.width, header.height, header.stride) = (width, height, 0);
@@ -131,4 +128,87 @@ pub(crate) fn things(meta: &Meta) -> Result<Option<Vec<Thing>>, NodeError> {
         at: [found.x, found.y, found.w, found.h],
     });
     Ok(Some(detections.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeflow_capture::camera::{PixelFormat, RawPicture};
+
+    use super::*;
+
+    /// A smooth picture of a camera, in its format.
+    fn camera_picture(format: PixelFormat, width: usize, height: usize) -> (Layout, Vec<u8>) {
+        let luma = |x: usize, y: usize| (40 + 120 * x / width + 40 * y / height) as u8;
+        let blue = |x: usize| (100 + 50 * x / width) as u8;
+        let red = |y: usize| (150 - 50 * y / height) as u8;
+        let every = |f: &dyn Fn(usize, usize) -> Vec<u8>| -> Vec<u8> {
+            let rows = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+            rows.flat_map(|(x, y)| f(x, y)).collect()
+        };
+        match format {
+            PixelFormat::Nv12 => {
+                let mut bytes = every(&|x, y| vec![luma(x, y)]);
+                let chroma = (0..height).step_by(2);
+                bytes.extend(
+                    chroma.flat_map(|y| (0..width).step_by(2).flat_map(move |x| [blue(x), red(y)])),
+                );
+                (Layout::Nv12, bytes)
+            }
+            PixelFormat::Yuyv => {
+                let colour = |x: usize, y: usize| match x % 2 {
+                    0 => blue(x),
+                    _ => red(y),
+                };
+                (Layout::Yuyv, every(&|x, y| vec![luma(x, y), colour(x, y)]))
+            }
+            PixelFormat::Grey => (Layout::Grey, every(&|x, y| vec![luma(x, y)])),
+            _ => (
+                Layout::Rgb,
+                every(&|x, y| vec![luma(x, y), blue(x), red(y)]),
+            ),
+        }
+    }
+
+    #[test]
+    fn a_jpeg_of_a_cameras_pixels_shows_what_they_show() {
+        println!("encoder: {}", encode::encoder());
+        for format in [
+            PixelFormat::Nv12,
+            PixelFormat::Yuyv,
+            PixelFormat::Grey,
+            PixelFormat::Rgb24,
+        ] {
+            for (width, height) in [(160, 120), (162, 122)] {
+                // Grey pixels in frames are read as they are, whatever the camera says of its range.
+                for full_range in [format == PixelFormat::Grey, true] {
+                    let (layout, bytes) = camera_picture(format, width, height);
+                    let raw = Raw {
+                        layout,
+                        width,
+                        height,
+                        stride: format.row_bytes(width),
+                        full_range,
+                        bytes: &bytes,
+                    };
+                    let mut expected = Picture::default();
+                    raw.read(&mut expected).unwrap();
+                    let coded = RawPicture {
+                        format,
+                        width: width as u16,
+                        height: height as u16,
+                        full_range,
+                        bytes: &bytes,
+                    };
+                    let mut seen = Picture::default();
+                    let jpeg = coded.to_jpeg(95).unwrap();
+                    JpegReader::new().read(&jpeg, &mut seen).unwrap();
+                    assert_eq!((seen.width, seen.height), (width, height));
+                    let pairs = seen.rgb.iter().zip(&expected.rgb);
+                    let off: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+                    let mean = off as f64 / seen.rgb.len() as f64;
+                    assert!(mean < 3.0, "{format:?} {full_range}: {mean} off");
+                }
+            }
+        }
+    }
 }

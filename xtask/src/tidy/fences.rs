@@ -21,6 +21,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ort", &["edgeflow-infer"]),
     ("ureq", &["edgeflow-nodes", "edgeflow-runtime"]),
     ("zip", &["edgeflow-cli"]),
+    ("libloading", &["edgeflow-capture"]),
     ("opentelemetry-proto", &["edgeflow-control-plane"]),
     ("rust-embed", &["edgeflow-web"]),
 ];

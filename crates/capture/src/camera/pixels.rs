@@ -1,7 +1,9 @@
 //! The formats of pictures that cameras deliver, rows without gaps, and raw pictures to JPEG. Knows
 //! no device.
 
-use jpeg_encoder::{ColorType, Encoder, EncodingError, ImageBuffer, JpegColorType, SamplingFactor};
+use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor};
+
+use crate::encode::{self, EncodeError, Layout};
 
 /// How a camera codes its pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,22 +85,6 @@ pub struct RawPicture<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Why a raw picture does not become a JPEG.
-#[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
-    /// Too few bytes for its size.
-    #[error("the picture has {found} bytes, its size needs {expected}")]
-    Short {
-        /// Bytes there are.
-        found: usize,
-        /// Bytes there have to be.
-        expected: usize,
-    },
-    /// The encoder gave up.
-    #[error("the picture can't be coded as JPEG")]
-    Encode(#[source] EncodingError),
-}
-
 impl RawPicture<'_> {
     /// The picture as JPEG.
     pub fn to_jpeg(&self, quality: u8) -> Result<Vec<u8>, EncodeError> {
@@ -113,14 +99,8 @@ impl RawPicture<'_> {
                 expected,
             });
         }
-        let mut out = Vec::with_capacity(expected / 8);
-        let mut encoder = Encoder::new(&mut out, quality.clamp(1, 100));
-        encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
         if self.format == PixelFormat::Rgb24 {
-            // The encoder has a fast way for these.
-            let bytes = &self.bytes[..expected];
-            let encoded = encoder.encode(bytes, self.width, self.height, ColorType::Rgb);
-            return encoded.map(|()| out).map_err(EncodeError::Encode);
+            return encode::rgb(self.bytes, self.width, self.height, quality);
         }
         let image = Image {
             picture: *self,
@@ -131,8 +111,58 @@ impl RawPicture<'_> {
                 &EXPAND_CHROMA
             },
         };
-        encoder.encode_image(image).map_err(EncodeError::Encode)?;
+        if encode::takes_planes()
+            && let Some(coded) = image.coded_planes(quality)
+        {
+            return Ok(coded);
+        }
+        image.coded(quality, expected / 8)
+    }
+}
+
+impl Image<'_> {
+    /// By the encoder that is built in.
+    fn coded(self, quality: u8, room: usize) -> Result<Vec<u8>, EncodeError> {
+        let mut out = Vec::with_capacity(room);
+        let mut encoder = Encoder::new(&mut out, quality.clamp(1, 100));
+        encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
+        encoder.encode_image(self).map_err(EncodeError::Encode)?;
         Ok(out)
+    }
+
+    /// By an encoder that takes planes; `None`: not these.
+    fn coded_planes(&self, quality: u8) -> Option<Vec<u8>> {
+        let RawPicture { width, height, .. } = self.picture;
+        let (columns, rows) = (usize::from(width), usize::from(height));
+        let even = columns.next_multiple_of(2);
+        let brightness = |value: &u8| self.luma[usize::from(*value)];
+        let colour = |value: &u8| self.chroma[usize::from(*value)];
+        let bytes = self.picture.bytes;
+        let (mut luma, mut blue, mut red) = (Vec::new(), Vec::new(), Vec::new());
+        let layout = match self.picture.format {
+            PixelFormat::Mjpg | PixelFormat::Rgb24 => return None,
+            PixelFormat::Grey => {
+                luma.extend(bytes.iter().take(columns * rows).map(brightness));
+                Layout::Grey
+            }
+            PixelFormat::Nv12 => {
+                let (first, second) = bytes.split_at_checked(even * rows)?;
+                luma.extend(first.iter().map(brightness));
+                let pairs = second.chunks_exact(2).take(even / 2 * (rows / 2));
+                blue.extend(pairs.clone().map(|two| colour(&two[0])));
+                red.extend(pairs.map(|two| colour(&two[1])));
+                Layout::Half
+            }
+            PixelFormat::Yuyv => {
+                let fours = bytes.chunks_exact(4).take(even / 2 * rows);
+                let both = fours.clone().flat_map(|four| [four[0], four[2]]);
+                luma.extend(both.map(|value| brightness(&value)));
+                blue.extend(fours.clone().map(|four| colour(&four[1])));
+                red.extend(fours.map(|four| colour(&four[3])));
+                Layout::HalfColumns
+            }
+        };
+        encode::planes([&luma, &blue, &red], (width, height), layout, quality)
     }
 }
 
