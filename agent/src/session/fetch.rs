@@ -55,7 +55,12 @@ async fn fetch(
             return Err("the control plane ended before it was whole".to_owned());
         };
         let taken = blocking(move || incoming.take(&message.piece)).await;
-        incoming = match taken.map_err(|error| error.to_string())? {
+        let taken = taken.map_err(|error| {
+            // A wrong file or a full disk is no better in a second.
+            *some_came = false;
+            error.to_string()
+        });
+        incoming = match taken? {
             Arrived::Part(incoming) => {
                 *some_came = true;
                 incoming

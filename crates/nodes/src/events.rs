@@ -165,6 +165,8 @@ pub(crate) struct EventsNode {
 
 /// What is told.
 struct Telling {
+    /// Which of those that this frame is about.
+    index: usize,
     state: &'static str,
     message: String,
     lasted_ms: Option<i64>,
@@ -223,11 +225,13 @@ impl Node for EventsNode {
         let telling = match self.rule.step(&limits, count, frame.header.capture_ns) {
             None => return Ok(()),
             Some(Change::Began) => Telling {
+                index: 0,
                 state: "began",
                 message: self.words(&found, count),
                 lasted_ms: None,
             },
             Some(Change::Ended(lasted)) => Telling {
+                index: 0,
                 state: "ended",
                 message: format!("over after {:.1} s", lasted as f64 / 1e9),
                 lasted_ms: Some(lasted / NS_PER_MS),
@@ -258,12 +262,13 @@ impl EventsNode {
 
     fn crossings(&mut self, frame: &Frame, meta: &Meta) -> Result<(), NodeError> {
         let line = self.params.line.clone().unwrap_or_default();
-        for crossing in zones(meta)?.events {
+        for (index, crossing) in zones(meta)?.events.into_iter().enumerate() {
             let crossed = matches!(crossing.kind.as_str(), "forward" | "backward");
             if !crossed || crossing.name != line || !self.params.wants(&crossing.label) {
                 continue;
             }
             let telling = Telling {
+                index,
                 state: "crossed",
                 message: format!("{} crossed {line} {}", crossing.label, crossing.kind),
                 lasted_ms: None,
@@ -336,7 +341,10 @@ impl EventsNode {
         };
         let things: Vec<Value> = found.iter().take(MAX_THINGS).map(thing).collect();
         let mut body = json!({
-            "id": format!("{}-{}-{}", header.stream_id, header.epoch, header.seq),
+            "id": format!(
+                "{}-{}-{}-{}",
+                header.stream_id, header.epoch, header.seq, telling.index
+            ),
             "event": self.params.event,
             "state": telling.state,
             "severity": self.params.severity().as_str(),

@@ -99,6 +99,7 @@ fn zones_and_lines_are_events_of_what_zones_says() {
             "events": [
                 {"kind": "forward", "name": "gate", "track": 7, "label": "person"},
                 {"kind": "entered", "name": "door", "track": 7, "label": "person"},
+                {"kind": "backward", "name": "gate", "track": 8, "label": "dog"},
                 {"kind": "backward", "name": "other", "track": 7, "label": "person"},
             ],
         });
@@ -117,9 +118,15 @@ fn zones_and_lines_are_events_of_what_zones_says() {
         (told[0].message.as_str(), told[0].picture.len()),
         ("2 in zone door", 0)
     );
-    let mut gate = make(json!({"line": "gate"}));
+    let (url, heard) = receiver(&[]);
+    let mut gate = make(json!({"line": "gate", "webhook": url}));
     gate.process("in", zoned(1)).unwrap();
-    assert_eq!(gate.take_events()[0].message, "person crossed gate forward");
+    let told = gate.take_events();
+    assert_eq!(told[0].message, "person crossed gate forward");
+    assert_eq!(told[1].message, "dog crossed gate backward");
+    // Two of one frame are two.
+    let id = || heard.recv_timeout(PATIENCE).unwrap().1["id"].clone();
+    assert_ne!(id(), id());
     let mut nowhere = make(json!({"zone": "dor"}));
     let error = nowhere.process("in", zoned(1)).unwrap_err().to_string();
     assert!(error.contains("zones are door"), "{error}");
