@@ -442,7 +442,7 @@ impl Subscriber {
         fds.push(PollFd::from_borrowed_fd(self.waker.as_fd(), PollFlags::IN));
         let mut polled = Vec::with_capacity(self.peers.len());
         for (index, peer) in self.peers.iter().enumerate() {
-            if let Some((fd, flags)) = peer.interest() {
+            for (fd, flags) in peer.interest() {
                 fds.push(PollFd::from_borrowed_fd(fd, flags));
                 polled.push(index);
             }

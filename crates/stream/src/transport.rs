@@ -14,6 +14,7 @@ use rustix::net::{
 };
 
 pub mod memory;
+pub(crate) mod pipe;
 pub mod shm;
 pub mod unix;
 
@@ -60,13 +61,7 @@ pub(crate) fn send_parts(
     parts: [&[u8]; 3],
     skip: usize,
 ) -> io::Result<Option<usize>> {
-    let mut skip = skip;
-    let mut slices = [IoSlice::new(&[]); 3];
-    for (slice, part) in slices.iter_mut().zip(parts) {
-        let cut = skip.min(part.len());
-        skip -= cut;
-        *slice = IoSlice::new(&part[cut..]);
-    }
+    let slices = slices(parts, skip);
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     loop {
         let sent = rustix::net::sendmsg(&fd, &slices, &mut SendAncillaryBuffer::default(), flags);
@@ -79,8 +74,17 @@ pub(crate) fn send_parts(
     }
 }
 
+fn slices(parts: [&[u8]; 3], skip: usize) -> [IoSlice<'_>; 3] {
+    let mut skip = skip;
+    parts.map(|part| {
+        let cut = skip.min(part.len());
+        skip -= cut;
+        IoSlice::new(&part[cut..])
+    })
+}
+
 /// Descriptors that go with one message at most.
-const MAX_FDS: usize = 2;
+const MAX_FDS: usize = 3;
 /// Descriptors of one message that are taken; the kernel closes more.
 const MAX_FDS_IN: usize = 4;
 

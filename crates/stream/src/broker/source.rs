@@ -191,6 +191,7 @@ fn prepare(
         stream_id: 0,
         epoch: 0,
         boot_id: boot.unwrap_or_default(),
+        pipe: false,
     };
     Ok((reader, acks, accept))
 }

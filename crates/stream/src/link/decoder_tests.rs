@@ -19,6 +19,7 @@ fn hello() -> Message {
         max_meta: 1,
         max_payload: 2,
         shared_memory: false,
+        pipe: false,
         no_shared_memory: String::new(),
         via: String::new(),
     })
@@ -59,6 +60,7 @@ fn for_consumer() -> Vec<Message> {
             stream_id: 5,
             epoch: 6,
             boot_id: String::new(),
+            pipe: false,
         }),
         data(0),
         data(100_000),

@@ -67,6 +67,9 @@ pub struct Hello {
     /// Why it can't or does not want to.
     #[serde(default)]
     pub no_shared_memory: String,
+    /// The consumer takes messages from a pipe beside the socket.
+    #[serde(default)]
+    pub pipe: bool,
     /// What carries the link to another device: `tcp`. Empty: nothing but this socket.
     #[serde(default)]
     pub via: String,
@@ -86,6 +89,9 @@ pub struct Accept {
     /// The producer's boot id.
     #[serde(default)]
     pub boot_id: String,
+    /// Messages without descriptors come on a pipe, which is the last descriptor of this message.
+    #[serde(default)]
+    pub pipe: bool,
 }
 
 /// The producer refuses and closes.

@@ -18,8 +18,8 @@ const MAX_ACCEPTS: usize = 16;
 /// Pause after the listener or poll itself failed, out of descriptors for example.
 const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 
-/// A member's socket and whether something waits to be written to it.
-type Watched = (u64, Arc<OwnedFd>, bool);
+/// A member, what is polled for it, and for what.
+type Watched = (u64, Arc<OwnedFd>, PollFlags);
 
 pub(super) fn run(shared: &Shared, mut listen: Box<dyn Listen>) {
     let mut watched: Vec<Watched> = Vec::new();
@@ -30,12 +30,15 @@ pub(super) fn run(shared: &Shared, mut listen: Box<dyn Listen>) {
                 return;
             }
             watched.clear();
-            watched.extend(
-                state
-                    .members()
-                    .iter()
-                    .map(|(id, member)| (*id, Arc::clone(&member.fd), member.has_unwritten())),
-            );
+            for (id, member) in state.members() {
+                watched.push((*id, Arc::clone(&member.fd), PollFlags::IN));
+                if let Some(fd) = member.blocked_on() {
+                    watched.push((*id, Arc::clone(fd), PollFlags::OUT));
+                }
+                if let Some(fd) = member.broken_pipe() {
+                    watched.push((*id, Arc::clone(fd), PollFlags::IN));
+                }
+            }
             next_deadline(&state)
         };
         let events = match poll(shared, listen.as_ref(), &watched, deadline) {
@@ -54,9 +57,9 @@ pub(super) fn run(shared: &Shared, mut listen: Box<dyn Listen>) {
         if state.is_closed() {
             return;
         }
-        for ((id, ..), flags) in watched.iter().zip(&events[2..]) {
+        for ((id, _, wanted), flags) in watched.iter().zip(&events[2..]) {
             if !flags.is_empty() {
-                serve(&mut state, *id, *flags);
+                serve(&mut state, *id, *wanted);
             }
         }
         expire_greetings(&mut state);
@@ -83,10 +86,8 @@ fn poll(
         PollFlags::IN,
     ));
     fds.push(PollFd::from_borrowed_fd(listen.fd(), PollFlags::IN));
-    for (_, fd, unwritten) in watched {
-        let mut flags = PollFlags::IN;
-        flags.set(PollFlags::OUT, *unwritten);
-        fds.push(PollFd::from_borrowed_fd(fd.as_fd(), flags));
+    for (_, fd, wanted) in watched {
+        fds.push(PollFd::from_borrowed_fd(fd.as_fd(), *wanted));
     }
     let timeout = deadline.map(|deadline| {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -124,9 +125,11 @@ fn accept(state: &mut State, listen: &mut dyn Listen) {
     }
 }
 
-/// Reads and writes a member's socket; removes the member when it is done for.
-fn serve(state: &mut State, id: u64, flags: PollFlags) {
-    write_out(state, id, flags);
+/// Reads from a member or writes to it; removes the member when it is done for.
+fn serve(state: &mut State, id: u64, wanted: PollFlags) {
+    if wanted == PollFlags::OUT {
+        return write_out(state, id);
+    }
     let served = read_in(state, id);
     if let Err(reason) = served {
         if let Some(member) = state.member_mut(id) {
@@ -136,13 +139,10 @@ fn serve(state: &mut State, id: u64, flags: PollFlags) {
     }
 }
 
-fn write_out(state: &mut State, id: u64, flags: PollFlags) {
-    let Some(member) = state.member_mut(id) else {
+fn write_out(state: &mut State, id: u64) {
+    let Some(member) = state.member_mut(id).filter(|one| one.has_unwritten()) else {
         return;
     };
-    if !flags.contains(PollFlags::OUT) || !member.has_unwritten() {
-        return;
-    }
     match member.flush() {
         Err(_) => member.broken = true,
         Ok(()) => {

@@ -11,8 +11,8 @@ use super::group::Entry;
 use crate::frame::{Frame, Limits};
 use crate::link::message::{DATA_PREFIX_LEN, SHARED_PREFIX_LEN};
 use crate::link::{Decoder, Message, Role, encode, encode_data_prefix, encode_shared_prefix};
-use crate::transport;
 use crate::transport::shm::Given;
+use crate::transport::{self, pipe};
 
 /// Control messages that may wait for a consumer that does not read; more means it is broken.
 const MAX_CONTROL_WAITING: usize = 64;
@@ -31,6 +31,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) fd: Arc<OwnedFd>,
+    /// Carries what goes without descriptors, if the consumer takes part.
+    pub(super) pipe: Option<Arc<OwnedFd>>,
     pub(super) decoder: Decoder,
     pub(super) phase: Phase,
     /// Who it says it is.
@@ -76,6 +78,7 @@ impl Member {
         transport::grow_send_buffer(&fd);
         Self {
             fd: Arc::new(fd),
+            pipe: None,
             decoder: Decoder::new(Role::Producer, Limits::default()),
             phase: Phase::Greeting { deadline },
             name: String::new(),
@@ -97,6 +100,20 @@ impl Member {
 
     pub(super) fn has_unwritten(&self) -> bool {
         !self.outbox.is_empty() && !self.broken
+    }
+
+    /// What has to take bytes before the next message can be written on.
+    pub(super) fn blocked_on(&self) -> Option<&Arc<OwnedFd>> {
+        let outgoing = self.outbox.front().filter(|_| !self.broken)?;
+        Some(match (outgoing, &self.pipe) {
+            (Outgoing::WithFds(..), _) | (_, None) => &self.fd,
+            (_, Some(pipe)) => pipe,
+        })
+    }
+
+    /// The pipe that nobody reads any more; polling it reports that for ever.
+    pub(super) fn broken_pipe(&self) -> Option<&Arc<OwnedFd>> {
+        self.pipe.as_ref().filter(|_| self.broken)
     }
 
     pub(super) fn grant(&mut self, credits: u32, durable: bool) {
@@ -161,11 +178,14 @@ impl Member {
     /// Writes what fits now.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         while let Some(outgoing) = self.outbox.front() {
-            let sent = match outgoing {
-                Outgoing::WithFds(bytes, fds) if self.written == 0 => {
+            let sent = match (outgoing, &self.pipe) {
+                (Outgoing::WithFds(bytes, fds), _) if self.written == 0 => {
                     transport::send_with_fds(&self.fd, bytes, fds)?
                 }
-                _ => transport::send_parts(&self.fd, outgoing.parts(), self.written)?,
+                (Outgoing::WithFds(..), _) | (_, None) => {
+                    transport::send_parts(&self.fd, outgoing.parts(), self.written)?
+                }
+                (_, Some(pipe)) => pipe::send_parts(pipe, outgoing.parts(), self.written)?,
             };
             match sent {
                 None => return Ok(()),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use edgeflow_spec::qos::{LinkQos, QosMode};
@@ -18,8 +19,8 @@ use crate::frame::{Frame, Limits};
 use crate::link::message::MAX_NAME_LEN;
 use crate::link::{Accept, Credit, Gap, Hello, Message, Reject, RejectCode, negotiate};
 use crate::stats::{DropReason, GroupStats};
-use crate::transport::Listen;
 use crate::transport::shm::PoolStats;
+use crate::transport::{Listen, pipe};
 use crate::wake::Waker;
 
 /// Why a frame is not taken now.
@@ -365,17 +366,27 @@ impl State {
         let Some(member) = self.members.get(&id) else {
             return Ok(());
         };
-        let fds = self.sharing.join(id, &member.fd, hello);
+        let mut fds = self.sharing.join(id, &member.fd, hello);
+        let pipe = (hello.pipe && !fds.is_empty()).then(pipe::pair);
+        let pipe = pipe.and_then(|made| {
+            let (theirs, ours) = made
+                .inspect_err(|error| tracing::debug!(%error, "no pipe; the socket carries all"))
+                .ok()?;
+            fds.push(Arc::new(theirs));
+            Some(Arc::new(ours))
+        });
         let accept = Message::Accept(Accept {
             protocol: negotiate(hello.protocol_min, hello.protocol_max).unwrap_or_default(),
             transport: self.sharing.transport_of(&[id]).0.to_owned(),
             stream_id: self.stream_id,
             epoch: self.epoch,
             boot_id: clock::boot_id().to_owned(),
+            pipe: pipe.is_some(),
         });
         let Some(member) = self.members.get_mut(&id) else {
             return Ok(());
         };
+        member.pipe = pipe;
         member.name.clone_from(&hello.member);
         member.phase = Phase::Member { group: group_id };
         member.limits = Limits {

@@ -1,5 +1,5 @@
-//! One connection to a producer: its socket, what waits to be written, the frames that have arrived
-//! and those that are to be acknowledged. Never waits.
+//! One connection to a producer: its socket and its pipe, what waits to be written, the frames that
+//! have arrived and those that are to be acknowledged. Never waits.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use super::dedup::FrameId;
 use super::memory::Memory;
 use crate::clock;
-use crate::link::{Credit, Data, Decoder, Message, encode};
-use crate::transport;
+use crate::frame::Limits;
+use crate::link::{Credit, Data, Decoder, Message, Role, encode};
+use crate::transport::{self, pipe};
 
 /// Bytes that may wait to be written to a producer that does not read.
 const MAX_OUTBOX: usize = 16 * 1024;
@@ -17,7 +18,9 @@ const MAX_OUTBOX: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) fd: OwnedFd,
-    pub(super) decoder: Decoder,
+    decoder: Decoder,
+    /// Carries all messages after ACCEPT but those with descriptors, if the producer takes part.
+    pub(super) pipe: Option<Pipe>,
     pub(super) outbox: Vec<u8>,
     /// Frames that wait for the loop, with their arrival if they are sampled.
     pub(super) ready: VecDeque<(Data, u64)>,
@@ -37,7 +40,118 @@ pub(super) struct Given {
     pub(super) done: bool,
 }
 
+/// The pipe of a connection.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    pub(super) fd: OwnedFd,
+    decoder: Decoder,
+    /// Names memory that the socket has yet to announce.
+    waiting: Option<Message>,
+}
+
+/// What a look at a connection found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    Nothing,
+    /// Bytes, and no more are there now.
+    Last,
+    /// Bytes, and there may be more.
+    Some,
+}
+
+/// The end of a connection that says nothing about why.
+const CLOSED: &str = "the producer closed the connection";
+
 impl Conn {
+    pub(super) fn new(fd: OwnedFd, limits: Limits, greeting: Vec<u8>, memory: Memory) -> Self {
+        Self {
+            fd,
+            decoder: Decoder::new(Role::Consumer, limits),
+            pipe: None,
+            outbox: greeting,
+            ready: VecDeque::new(),
+            given: VecDeque::new(),
+            credits: 0,
+            pending: Credit::default(),
+            memory,
+        }
+    }
+
+    pub(super) fn use_pipe(&mut self, fd: OwnedFd, limits: Limits) {
+        self.pipe = Some(Pipe {
+            fd,
+            decoder: Decoder::new(Role::Consumer, limits),
+            waiting: None,
+        });
+    }
+
+    /// Reads once, from the pipe before the socket.
+    pub(super) fn read(&mut self) -> Result<Read, String> {
+        let found = self.read_pipe()?;
+        if found != Read::Nothing {
+            return Ok(found);
+        }
+        let read = self.read_socket();
+        if read.is_err() {
+            // What was said before the end may have come between the two looks.
+            let found = self.read_pipe()?;
+            if found != Read::Nothing {
+                return Ok(found);
+            }
+        }
+        read
+    }
+
+    fn read_pipe(&mut self) -> Result<Read, String> {
+        let Some(pipe) = &mut self.pipe else {
+            return Ok(Read::Nothing);
+        };
+        let space = pipe.decoder.space();
+        let wanted = space.len();
+        let received = pipe::receive(&pipe.fd, space);
+        let count = received.map_err(|error| error.to_string())?;
+        took(&mut pipe.decoder, count, wanted)
+    }
+
+    fn read_socket(&mut self) -> Result<Read, String> {
+        let space = self.decoder.space();
+        let wanted = space.len();
+        let received = self.memory.receive(&self.fd, space);
+        let count = received.map_err(|error| error.to_string())?;
+        took(&mut self.decoder, count, wanted)
+    }
+
+    /// The next message that was read.
+    pub(super) fn next(&mut self) -> Result<Option<Message>, String> {
+        loop {
+            if let Some(message) = self.decoder.next().map_err(|e| describe(&e))? {
+                let is_announcement = matches!(message, Message::Segment { .. });
+                if self.pipe.is_some() && !is_announcement {
+                    return Err("a message on the socket that belongs on the pipe".to_owned());
+                }
+                return Ok(Some(message));
+            }
+            let Some(pipe) = &mut self.pipe else {
+                return Ok(None);
+            };
+            let message = match pipe.waiting.take() {
+                Some(message) => message,
+                None => match pipe.decoder.next().map_err(|e| describe(&e))? {
+                    Some(message) => message,
+                    None => return Ok(None),
+                },
+            };
+            if !self.memory.lacks(&message) {
+                return Ok(Some(message));
+            }
+            // It was announced on the socket before it was named on the pipe.
+            pipe.waiting = Some(message);
+            if self.read_socket()? == Read::Nothing {
+                return Ok(self.pipe.as_mut().and_then(|pipe| pipe.waiting.take()));
+            }
+        }
+    }
+
     pub(super) fn take_data(&mut self, data: Data) -> Result<(), String> {
         if self.credits == 0 {
             return Err("the producer sent more than its credit".to_owned());
@@ -85,5 +199,28 @@ impl Conn {
             }
         }
         Ok(())
+    }
+}
+
+fn took(decoder: &mut Decoder, count: Option<usize>, wanted: usize) -> Result<Read, String> {
+    match count {
+        None => Ok(Read::Nothing),
+        Some(0) => Err(CLOSED.to_owned()),
+        Some(count) => {
+            decoder.advance(count);
+            Ok(if count < wanted {
+                Read::Last
+            } else {
+                Read::Some
+            })
+        }
+    }
+}
+
+/// An error with its cause, for logs.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::link::{Data, Message};
+use crate::link::{Accept, Data, Message};
 use crate::transport::shm::{self, Remote, ShareError};
-use crate::transport::{receive, receive_with_fds};
+use crate::transport::{pipe, receive, receive_with_fds};
 
 /// Descriptors that may wait for their messages.
 const MAX_FDS_WAITING: usize = 4;
@@ -41,12 +41,26 @@ impl Memory {
         receive_with_fds(fd, space, &mut self.fds)
     }
 
-    /// The producer accepted with this transport.
-    pub(super) fn open(&mut self, transport: &str) -> Result<(), ShareError> {
-        if self.asked && transport == shm::NAME {
-            self.remote = Some(Remote::open(&mut self.fds)?);
+    /// The producer accepted, with these words and descriptors. The pipe, if there is one.
+    pub(super) fn open(&mut self, accept: &Accept) -> Result<Option<OwnedFd>, ShareError> {
+        if !self.asked || accept.transport != shm::NAME {
+            return Ok(None);
         }
-        Ok(())
+        self.remote = Some(Remote::open(&mut self.fds)?);
+        if !accept.pipe {
+            return Ok(None);
+        }
+        let fd = self.fds.pop_front().ok_or(ShareError::NoDescriptor)?;
+        let pipe = pipe::open(fd).map_err(ShareError::Pipe)?;
+        pipe.ok_or(ShareError::NoPipe).map(Some)
+    }
+
+    /// Whether a message needs memory that is not announced yet.
+    pub(super) fn lacks(&self, message: &Message) -> bool {
+        let (Message::Shared(shared), Some(remote)) = (message, &self.remote) else {
+            return false;
+        };
+        !remote.knows(shared.slot.segment)
     }
 
     /// Takes `SEGMENT`, `RETIRE` and `SHARED`; the frame of the latter.

@@ -1,7 +1,7 @@
 //! One producer as seen by its consumer: dialling, greeting, credits, acknowledgements, and the
 //! frames that have arrived. Never waits.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rustix::event::PollFlags;
 
 use super::age::{age_of, is_expired, now_here, since, to_this_clock};
 use super::clock_offset::{ClockFilter, ClockOffset, Times};
-use super::conn::{Conn, Given};
+use super::conn::{Conn, Given, Read, describe};
 use super::counters::Counters;
 use super::dedup::{FrameId, Seen};
 use super::memory::Memory;
@@ -22,9 +22,7 @@ use super::{
 };
 use crate::clock;
 use crate::frame::Limits;
-use crate::link::{
-    Credit, Data, Decoder, Hello, Message, PROTOCOL_MAX, PROTOCOL_MIN, Role, encode,
-};
+use crate::link::{Data, Hello, Message, PROTOCOL_MAX, PROTOCOL_MIN, encode};
 use crate::stats::DropReason;
 use crate::transport::Dial;
 use crate::transport::shm::ShareError;
@@ -137,6 +135,7 @@ impl Peer {
             max_meta: config.limits.max_meta,
             max_payload: config.limits.max_payload,
             shared_memory: true,
+            pipe: true,
             no_shared_memory: String::new(),
             via: input.dial.via().unwrap_or_default().to_owned(),
         };
@@ -192,13 +191,19 @@ impl Peer {
     }
 
     /// What to poll for.
-    pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        let (State::Greeting { conn, .. } | State::Up { conn, .. }) = &self.state else {
-            return None;
+    pub(super) fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let conn = match &self.state {
+            State::Greeting { conn, .. } | State::Up { conn, .. } => Some(conn),
+            State::Down { .. } => None,
         };
-        let mut flags = PollFlags::IN;
-        flags.set(PollFlags::OUT, !conn.outbox.is_empty());
-        Some((conn.fd.as_fd(), flags))
+        let socket = conn.map(|conn| {
+            let mut flags = PollFlags::IN;
+            flags.set(PollFlags::OUT, !conn.outbox.is_empty());
+            (conn.fd.as_fd(), flags)
+        });
+        let pipe = conn.and_then(|conn| conn.pipe.as_ref());
+        let pipe = pipe.map(|pipe| (pipe.fd.as_fd(), PollFlags::IN));
+        socket.into_iter().chain(pipe)
     }
 
     /// Dials when it is time, gives up on a late greeting, grants credit.
@@ -236,16 +241,7 @@ impl Peer {
         let memory = Memory::new(hello.shared_memory);
         let greeting = encode(&Message::Hello(hello.clone()));
         let conn = self.dial.dial().and_then(|fd| {
-            let mut conn = Box::new(Conn {
-                fd,
-                decoder: Decoder::new(Role::Consumer, self.limits),
-                outbox: greeting,
-                ready: VecDeque::new(),
-                given: VecDeque::new(),
-                credits: 0,
-                pending: Credit::default(),
-                memory,
-            });
+            let mut conn = Box::new(Conn::new(fd, self.limits, greeting, memory));
             conn.flush()?;
             Ok(conn)
         });
@@ -274,23 +270,21 @@ impl Peer {
             return Ok(());
         };
         conn.flush().map_err(|error| error.to_string())?;
+        // What is behind a frame that has arrived, the end of the connection too, can wait until the
+        // loop has had the frame.
         for _ in 0..MAX_READS {
+            if self.has_ready() {
+                return Ok(());
+            }
             let (State::Greeting { conn, .. } | State::Up { conn, .. }) = &mut self.state else {
                 return Ok(());
             };
-            let space = conn.decoder.space();
-            let wanted = space.len();
-            let count = match conn.memory.receive(&conn.fd, space) {
-                Ok(None) => return Ok(()),
-                Ok(Some(0)) => return Err("the producer closed the connection".to_owned()),
-                Ok(Some(count)) => count,
-                Err(error) => return Err(error.to_string()),
-            };
-            conn.decoder.advance(count);
+            let read = conn.read()?;
+            if read == Read::Nothing {
+                return Ok(());
+            }
             self.take_messages()?;
-            // A short read means that the socket is empty now. What is behind a frame that has
-            // arrived can wait until the loop has had the frame.
-            if count < wanted || self.has_ready() {
+            if read == Read::Last {
                 return Ok(());
             }
         }
@@ -306,8 +300,7 @@ impl Peer {
             let (State::Greeting { conn, .. } | State::Up { conn, .. }) = &mut self.state else {
                 return Ok(());
             };
-            let message = conn.decoder.next();
-            let Some(message) = message.map_err(|e| describe(&e))? else {
+            let Some(message) = conn.next()? else {
                 return Ok(());
             };
             self.receive(message)?;
@@ -324,8 +317,11 @@ impl Peer {
                 if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&accept.protocol) {
                     return Err(format!("link protocol {} chosen", accept.protocol));
                 }
-                let opened = conn.memory.open(&accept.transport);
-                opened.map_err(|error| self.refuse(&error))?;
+                match conn.memory.open(&accept) {
+                    Ok(Some(pipe)) => conn.use_pipe(pipe, self.limits),
+                    Ok(None) => {}
+                    Err(error) => return Err(self.refuse(&error)),
+                }
                 self.come_up(clock::same_boot(&accept.boot_id));
                 Ok(())
             }
@@ -583,12 +579,5 @@ impl Peer {
             dial_at: Instant::now() + self.retry,
         };
         self.retry = (self.retry * 2).min(MAX_RETRY);
-    }
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

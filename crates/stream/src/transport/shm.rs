@@ -83,6 +83,9 @@ pub(crate) enum ShareError {
     /// The descriptors of a message are not there.
     #[error("a descriptor did not arrive")]
     NoDescriptor,
+    /// The descriptor of a pipe is something else.
+    #[error("what was to be a pipe is none")]
+    NoPipe,
     /// Descriptors that nobody asked for.
     #[error("too many descriptors")]
     Flood,
@@ -98,6 +101,9 @@ pub(crate) enum ShareError {
     /// A frame that can't be read.
     #[error("bad frame")]
     Frame(#[source] FrameError),
+    /// The kernel refuses the pipe.
+    #[error("the pipe can't be used")]
+    Pipe(#[source] io::Error),
     /// The kernel refuses.
     #[error("shared memory can't be mapped")]
     Map(#[source] io::Error),

@@ -41,6 +41,7 @@ fn serve(mut stream: UnixStream, answer_clock: bool) {
                         stream_id: 1,
                         epoch: 1,
                         boot_id: "another".to_owned(),
+                        pipe: false,
                     })]
                 }
                 Message::AskClock { token } if answer_clock => vec![Message::Clock {

@@ -69,6 +69,7 @@ fn hello(group: &str, qos: QosMode) -> Hello {
         max_meta: 1000,
         max_payload: 10_000_000,
         shared_memory: false,
+        pipe: false,
         no_shared_memory: String::new(),
         via: String::new(),
     }
@@ -206,6 +207,7 @@ fn lying_producer(listener: &UnixListener, lie: &[u8]) -> Raw {
         stream_id: 1,
         epoch: 1,
         boot_id: String::new(),
+        pipe: false,
     }));
     raw.stream.write_all(lie).unwrap();
     raw

@@ -15,6 +15,7 @@ mod holding;
 mod hostile;
 mod shm;
 mod shm_liars;
+mod shm_pipe;
 mod spill;
 mod support;
 mod tcp;

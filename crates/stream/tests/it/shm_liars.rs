@@ -24,14 +24,14 @@ use crate::shm::*;
 use crate::support::*;
 
 /// A hand-written end of a link that can pass descriptors.
-struct Raw {
+pub(crate) struct Raw {
     stream: UnixStream,
     decoder: Decoder,
-    fds: Vec<OwnedFd>,
+    pub(crate) fds: Vec<OwnedFd>,
 }
 
 impl Raw {
-    fn new(stream: UnixStream, role: Role) -> Self {
+    pub(crate) fn new(stream: UnixStream, role: Role) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
             stream,
@@ -40,7 +40,7 @@ impl Raw {
         }
     }
 
-    fn send(&mut self, message: &Message, fds: &[BorrowedFd<'_>]) {
+    pub(crate) fn send(&mut self, message: &Message, fds: &[BorrowedFd<'_>]) {
         let bytes = encode(message);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(32))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -52,7 +52,7 @@ impl Raw {
         let _ = rustix::net::sendmsg(&self.stream, &slices, &mut control, SendFlags::NOSIGNAL);
     }
 
-    fn receive(&mut self) -> Option<Message> {
+    pub(crate) fn receive(&mut self) -> Option<Message> {
         loop {
             if let Some(message) = self.decoder.next().unwrap() {
                 return Some(message);
@@ -76,7 +76,7 @@ impl Raw {
     }
 }
 
-fn memfd(len: u64, seals: SealFlags) -> OwnedFd {
+pub(crate) fn memfd(len: u64, seals: SealFlags) -> OwnedFd {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = rustix::fs::memfd_create("test", flags).unwrap();
     rustix::fs::ftruncate(&fd, len).unwrap();
@@ -84,11 +84,11 @@ fn memfd(len: u64, seals: SealFlags) -> OwnedFd {
     fd
 }
 
-const SEALED: SealFlags = SealFlags::SHRINK
+pub(crate) const SEALED: SealFlags = SealFlags::SHRINK
     .union(SealFlags::GROW)
     .union(SealFlags::SEAL);
 
-fn shared(segment: u32, ticket: u32, offset: u64) -> Message {
+pub(crate) fn shared(segment: u32, ticket: u32, offset: u64) -> Message {
     let frame = sized(1, 4096);
     let header = RawHeader::parse(&frame.encode_header(), &Limits::default()).unwrap();
     Message::Shared(Shared {
@@ -106,6 +106,15 @@ fn shared(segment: u32, ticket: u32, offset: u64) -> Message {
 
 /// Accepts a consumer, with shared memory if it wants that; else it says why not.
 fn accept(listener: &UnixListener, page: &OwnedFd, lease: &OwnedFd) -> (Raw, Option<String>) {
+    accept_with(listener, &[page.as_fd(), lease.as_fd()], false)
+}
+
+/// The same with these descriptors.
+pub(crate) fn accept_with(
+    listener: &UnixListener,
+    fds: &[BorrowedFd<'_>],
+    pipe: bool,
+) -> (Raw, Option<String>) {
     let (stream, _) = listener.accept().unwrap();
     let mut raw = Raw::new(stream, Role::Producer);
     let Some(Message::Hello(hello)) = raw.receive() else {
@@ -118,13 +127,14 @@ fn accept(listener: &UnixListener, page: &OwnedFd, lease: &OwnedFd) -> (Raw, Opt
             stream_id: 1,
             epoch: 1,
             boot_id: String::new(),
+            pipe,
         })
     };
     if !hello.shared_memory {
         raw.send(&accept("unix"), &[]);
         return (raw, Some(hello.no_shared_memory));
     }
-    raw.send(&accept("shm"), &[page.as_fd(), lease.as_fd()]);
+    raw.send(&accept("shm"), fds);
     (raw, None)
 }
 
@@ -262,6 +272,7 @@ fn a_consumer_that_scribbles_on_its_control_page_harms_nobody() {
             max_meta: 1000,
             max_payload: 10_000_000,
             shared_memory: true,
+            pipe: false,
             no_shared_memory: String::new(),
             via: String::new(),
         }),

@@ -81,8 +81,7 @@ impl Remote {
     ) -> Result<(), ShareError> {
         let fd = fds.pop_front().ok_or(ShareError::NoDescriptor)?;
         let mapped: u64 = self.segments.iter().map(|segment| segment.len).sum();
-        let is_known = self.segments.iter().any(|segment| segment.id == id);
-        if is_known
+        if self.knows(id)
             || self.segments.len() >= MAX_SEGMENTS
             || len > MAX_MAPPED.saturating_sub(mapped)
         {
@@ -92,6 +91,11 @@ impl Remote {
         let map = Arc::new(mapping::open(fd, bytes, false)?);
         self.segments.push(Segment { id, len, map });
         Ok(())
+    }
+
+    /// Whether a segment is mapped.
+    pub(crate) fn knows(&self, id: u32) -> bool {
+        self.segments.iter().any(|segment| segment.id == id)
     }
 
     /// The producer has given a segment up. Payloads in it stay until they are dropped.
