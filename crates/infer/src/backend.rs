@@ -5,6 +5,7 @@ mod onnxruntime;
 mod rten;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use self::onnxruntime::{OnnxRuntime, environment};
 pub use self::rten::RtenBackend;
@@ -34,7 +35,14 @@ pub trait Backend: Send + std::fmt::Debug {
         input: &[f32],
         take: &mut dyn FnMut(&[TensorView<'_>]),
     ) -> Result<(), BackendError>;
+
+    /// Makes more of the same model for one thread each, to be run at the same time. `None`: nothing
+    /// is gained by that, or it was not asked for.
+    fn spare(&self) -> Option<Spare>;
 }
+
+/// Makes another one of a loaded model, for one thread.
+pub type Spare = Arc<dyn Fn() -> Result<Box<dyn Backend>, BackendError> + Send + Sync>;
 
 /// What a model runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +101,8 @@ pub struct LoadOptions {
     pub threads: usize,
     /// Folders where ONNX Runtime's library is looked for before the system's.
     pub library_dirs: Vec<PathBuf>,
+    /// More of the same may be wanted, see [`Backend::spare`]. Costs memory.
+    pub spare: bool,
     /// Where compiled engines are kept; `None`: nowhere, they are made at each start.
     pub cache_dir: Option<PathBuf>,
 }

@@ -11,6 +11,7 @@ use edgeflow_model::{COCO, Colours, Description, DescriptionError, Family, Input
 use crate::backend::{self, Backend, BackendError, LoadOptions};
 use crate::decode::{Decode, DecodeError, shapes};
 use crate::detection::{self, Detection};
+use crate::engine::Engine;
 use crate::image::{ImageError, JpegReader, Picture};
 use crate::letterbox::{Letterbox, PADDING};
 use crate::locate::{self, LocateError, ModelFile};
@@ -120,7 +121,7 @@ pub enum DetectorError {
 pub struct Detector {
     name: String,
     path: PathBuf,
-    backend: Box<dyn Backend>,
+    engine: Engine,
     passed_over: Vec<String>,
     shape: Shape,
     options: Options,
@@ -200,7 +201,7 @@ impl Detector {
         let mut detector = Self {
             name: file.entry.map_or(name, |entry| &entry.name).to_owned(),
             path: file.path,
-            backend,
+            engine: Engine::new(backend),
             passed_over: loaded.passed_over,
             shape,
             options,
@@ -212,6 +213,23 @@ impl Detector {
         };
         detector.warm_up()?;
         Ok(detector)
+    }
+
+    /// Another one of the same model, to work on another picture at the same time.
+    pub fn fork(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            engine: self.engine.fork(),
+            passed_over: self.passed_over.clone(),
+            shape: self.shape.clone(),
+            options: self.options.clone(),
+            reader: JpegReader::new(),
+            picture: Picture::default(),
+            preparer: Preparer::default(),
+            found: Vec::new(),
+            timings: Timings::default(),
+        }
     }
 
     /// Catalogue name, or the name that it was loaded by.
@@ -231,7 +249,7 @@ impl Detector {
 
     /// The runtime and what it runs on.
     pub fn runtime(&self) -> &str {
-        self.backend.name()
+        self.engine.name()
     }
 
     /// Why no faster runtime was taken, if the choice was left to us.
@@ -277,6 +295,7 @@ impl Detector {
         &mut self,
         read: impl FnOnce(&mut JpegReader, &mut Picture) -> Result<(), ImageError>,
     ) -> Result<&[Detection], DetectorError> {
+        let _busy = self.engine.begin();
         let start = Instant::now();
         let mut picture = std::mem::take(&mut self.picture);
         let read = read(&mut self.reader, &mut picture);
@@ -291,6 +310,7 @@ impl Detector {
 
     /// Finds objects in pixels.
     pub fn detect(&mut self, picture: &Picture) -> Result<&[Detection], DetectorError> {
+        let _busy = self.engine.begin();
         self.timings.decode = Duration::ZERO;
         self.run(picture)?;
         Ok(&self.found)
@@ -321,7 +341,7 @@ impl Detector {
         let decoder = self.shape.decoder;
         let (mut inferred, mut decoded) = (prepared, Ok(()));
         let shape = [1, 3, fit.height, fit.width];
-        self.backend.run(shape, planes, &mut |outputs| {
+        self.engine.run(shape, planes, &mut |outputs| {
             inferred = Instant::now();
             decoded = decoder.decode(outputs, fit.width, fit.height, threshold, found);
         })?;

@@ -6,6 +6,7 @@ pub mod backend;
 pub mod decode;
 pub mod detection;
 pub mod detector;
+mod engine;
 pub mod image;
 pub mod letterbox;
 pub mod locate;

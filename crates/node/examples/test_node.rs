@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use edgeflow::{
-    Codec, Context, Frame, FrameSet, FusedNode, Fusion, Input, Node, NodeError, Outputs, Parameter,
-    Policy, Source, Step,
+    Codec, Context, Fact, Frame, FrameSet, FusedNode, Fusion, Input, Node, NodeError, Outputs,
+    ParallelNode, Parameter, Policy, Source, Step,
 };
 
 #[derive(serde::Deserialize)]
@@ -191,6 +193,11 @@ fn number(frame: &Frame) -> u32 {
 impl Node for Collect {
     type Params = Params;
 
+    /// A line for a frame that failed upstream.
+    fn process_error(&mut self, _: Input, _: &mut Outputs) -> Result<(), NodeError> {
+        Ok(self.file.write_all(b"failed\n")?)
+    }
+
     fn setup(_: &mut Context, params: Params) -> Result<Self, NodeError> {
         Ok(Self {
             file: append_to(&params)?,
@@ -240,10 +247,78 @@ impl FusedNode for Join {
     }
 }
 
+/// Passes frames on after sleeps of different lengths, four at a time, and shows how many there were
+/// at a time.
+struct Crew {
+    sleep: Duration,
+    fail: Option<String>,
+    most: Fact,
+    most_seen: usize,
+    torn_down: std::path::PathBuf,
+}
+
+struct Hand {
+    sleep: Duration,
+    fail: Option<String>,
+    at_work: Arc<AtomicUsize>,
+}
+
+impl ParallelNode for Crew {
+    type Params = Params;
+    type Worker = Hand;
+    /// How many were at work.
+    type Made = usize;
+
+    fn setup(ctx: &mut Context, params: Params) -> Result<Self, NodeError> {
+        Ok(Self {
+            sleep: Duration::from_millis(params.sleep_ms),
+            fail: params.fail,
+            most: ctx.fact("at_once"),
+            most_seen: 0,
+            torn_down: ctx.state_dir().join("torn-down"),
+        })
+    }
+
+    fn workers(&mut self) -> Result<Vec<Hand>, NodeError> {
+        let at_work = Arc::new(AtomicUsize::new(0));
+        let hand = || Hand {
+            sleep: self.sleep,
+            fail: self.fail.clone(),
+            at_work: Arc::clone(&at_work),
+        };
+        Ok(std::iter::repeat_with(hand).take(4).collect())
+    }
+
+    fn work(hand: &mut Hand, input: &Input) -> Result<usize, NodeError> {
+        let number = number(&input.frame);
+        let at_work = hand.at_work.fetch_add(1, Ordering::Relaxed) + 1;
+        // The first of four takes longest.
+        std::thread::sleep(hand.sleep * (4 - number % 4));
+        hand.at_work.fetch_sub(1, Ordering::Relaxed);
+        match hand.fail.as_deref() {
+            Some("panic") if number == 6 => panic!("a bug"),
+            Some("loop") if number == 6 => Err(NodeError::new("bad picture")),
+            _ => Ok(at_work),
+        }
+    }
+
+    fn finish(&mut self, input: Input, made: usize, out: &mut Outputs) -> Result<(), NodeError> {
+        self.most_seen = self.most_seen.max(made);
+        self.most.set(self.most_seen.to_string());
+        out.send_to_all(&input.frame)
+    }
+
+    fn teardown(&mut self) {
+        // Shown to the test by a file; there is nobody to tell of a failure.
+        let _ = std::fs::write(&self.torn_down, b"");
+    }
+}
+
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("numbers") => edgeflow::run_source::<Numbers>(),
         Some("collect") => edgeflow::run_node::<Collect>(),
+        Some("crew") => edgeflow::run_parallel::<Crew>(),
         Some("join") => edgeflow::run_fused::<Join>(),
         _ => edgeflow::run_node::<Relay>(),
     }

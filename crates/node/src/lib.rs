@@ -1,7 +1,8 @@
 //! The EdgeFlow SDK. A node is a type with a `setup` and a loop; the runner owns its sockets,
 //! statistics, signals and pacing. Implement [`Node`] for a step that gets frames, [`Source`] for
-//! one that makes them, [`FusedNode`] for one that gets frames of several inputs in sets, and hand
-//! it to [`run_node`], [`run_source`] or [`run_fused`] in `main`.
+//! one that makes them, [`FusedNode`] for one that gets frames of several inputs in sets,
+//! [`ParallelNode`] for one that works on several frames at a time, and hand it to [`run_node`],
+//! [`run_source`], [`run_fused`] or [`run_parallel`] in `main`.
 //!
 //! ```no_run
 //! use edgeflow::{Context, Input, NoParams, Node, NodeError, Outputs};
@@ -31,6 +32,7 @@ mod events;
 mod fusion;
 mod node;
 mod outputs;
+mod parallel;
 mod params;
 mod runner;
 mod shown;
@@ -56,7 +58,8 @@ pub use fusion::{
 };
 pub use node::{Input, Node, Source, Step};
 pub use outputs::Outputs;
+pub use parallel::ParallelNode;
 pub use params::{NoParams, ParamsError, parse_params};
-pub use runner::{run_fused, run_node, run_source};
+pub use runner::{run_fused, run_node, run_parallel, run_source};
 pub use shown::{Counter, Fact, Timer};
 pub use stop::Stop;

@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::tracer::{Arrived, Tracer};
 use crate::{
-    Condition, Context, FusedNode, Input, Node, NodeError, Outputs, Parameter, Source, Step, Stop,
-    parse_params, stop::Woken,
+    Condition, Context, FusedNode, Input, Node, NodeError, Outputs, ParallelNode, Parameter,
+    Source, Step, Stop, parse_params, stop::Woken,
 };
 
 mod chain;
@@ -25,6 +25,8 @@ mod fused;
 mod inbox;
 mod links;
 mod pace;
+mod parallel;
+mod pool;
 mod repeats;
 mod status;
 
@@ -101,6 +103,22 @@ pub fn run_fused<N: FusedNode>() -> ExitCode {
         let params = session.params(N::parameters())?;
         let node = session.set_up(|ctx| N::setup(ctx, params))?;
         session.fused_loop(node)
+    })
+}
+
+/// Runs a [`ParallelNode`] as this process, until it is stopped. Exit codes as for [`run_node`].
+pub fn run_parallel<N: ParallelNode>() -> ExitCode {
+    run(|session| {
+        let params = session.params(N::parameters())?;
+        let (node, workers) = session.set_up(|ctx| {
+            let mut node = N::setup(ctx, params)?;
+            let workers = node.workers()?;
+            if workers.is_empty() {
+                return Err(NodeError::new("the node has no workers"));
+            }
+            Ok((node, workers))
+        })?;
+        session.parallel_loop(node, workers)
     })
 }
 

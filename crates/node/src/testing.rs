@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::outputs::Sink;
 use crate::{
     Condition, Context, Event, Events, FrameSet, FusedNode, Input, Node, NodeError, Outputs,
-    Severity, Source, Step, Stop, parse_params,
+    ParallelNode, Severity, Source, Step, Stop, parse_params,
 };
 
 /// Surroundings of the code under test.
@@ -73,6 +73,26 @@ pub fn source<S: Source>(setup: &Setup, params: Value) -> Result<Fixture<S>, Nod
 /// Sets a [`FusedNode`] up with parameters as in `with:`.
 pub fn fused<N: FusedNode>(setup: &Setup, params: Value) -> Result<Fixture<N>, NodeError> {
     Fixture::build(setup, |ctx| N::setup(ctx, parse_params(object(params))?))
+}
+
+/// A [`ParallelNode`] with its workers.
+#[derive(Debug)]
+pub struct Crew<N: ParallelNode> {
+    /// The node.
+    pub node: N,
+    workers: Vec<N::Worker>,
+}
+
+/// Sets a [`ParallelNode`] up with parameters as in `with:`.
+pub fn parallel<N: ParallelNode>(
+    setup: &Setup,
+    params: Value,
+) -> Result<Fixture<Crew<N>>, NodeError> {
+    Fixture::build(setup, |ctx| {
+        let mut node = N::setup(ctx, parse_params(object(params))?)?;
+        let workers = node.workers()?;
+        Ok(Crew { node, workers })
+    })
 }
 
 fn object(params: Value) -> Map<String, Value> {
@@ -172,6 +192,35 @@ impl<N: Node> Fixture<N> {
     /// Hands the running node new parameters, all of them.
     pub fn change_node(&mut self, params: Value) -> Result<(), NodeError> {
         self.node.params_changed(parse_params(object(params))?)
+    }
+}
+
+impl<N: ParallelNode> Fixture<Crew<N>> {
+    /// Lets each worker in turn work on a frame on an input port, and finishes it; returns what was
+    /// sent for the last one, with the port. Workers may differ in what they have, not in what they
+    /// make.
+    pub fn work(&mut self, port: &str, frame: Frame) -> Result<Vec<(String, Frame)>, NodeError> {
+        let input = Input {
+            port: port.into(),
+            frame,
+        };
+        let mut sent = Vec::new();
+        for index in 0..self.node.workers.len() {
+            let Crew { node, workers } = &mut self.node;
+            if input.frame.header.kind == Kind::Error {
+                node.process_error(input.clone(), &mut self.outputs)?;
+            } else {
+                let made = N::work(&mut workers[index], &input)?;
+                node.finish(input.clone(), made, &mut self.outputs)?;
+            }
+            sent = self.take_sent();
+        }
+        Ok(sent)
+    }
+
+    /// Hands the running node new parameters, all of them.
+    pub fn change_parallel(&mut self, params: Value) -> Result<(), NodeError> {
+        self.node.node.params_changed(parse_params(object(params))?)
     }
 }
 

@@ -89,7 +89,8 @@ impl Tracer {
         let hops = frame.read_meta().map(|meta| meta.hops());
         let own = Hop {
             in_ns: arrived.ns,
-            start_ns: clock::monotonic_ns(),
+            // Work on a frame may have begun in another thread, a while ago.
+            start_ns: clock::monotonic_ns().saturating_sub(nanos(start.elapsed())),
             // Told the other way round: ours minus the producer's.
             clock_offset_ns: arrived
                 .clock
@@ -183,7 +184,7 @@ impl Tracer {
     fn begin_trace(&mut self, frame: &mut Frame, out_ns: u64) {
         let took = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         let own = Hop {
-            start_ns: out_ns.saturating_sub(u64::try_from(took.as_nanos()).unwrap_or(0)),
+            start_ns: out_ns.saturating_sub(nanos(took)),
             out_ns,
             ..self.stay()
         };
@@ -293,3 +294,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 #[path = "tracer_tests.rs"]
 mod tests;
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(0)
+}

@@ -1,7 +1,9 @@
-//! `detect`: finds objects with a model. The frame goes on as it came, with `detections` in its
-//! metadata.
+//! `detect`: finds objects with a model, in several frames at a time. The frame goes on as it came,
+//! with `detections` in its metadata.
 
-use edgeflow::{Context, Detection, Input, Node, NodeError, Outputs, Timer, tracing};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use edgeflow::{Context, Detection, Input, NodeError, Outputs, ParallelNode, Timer, tracing};
 use edgeflow_infer::detector::Timings;
 use edgeflow_infer::{Detector, LoadOptions, Options, Provider};
 use edgeflow_model::Description;
@@ -22,10 +24,15 @@ pub(crate) struct Params {
     #[serde(default)]
     threads: usize,
     #[serde(default)]
+    parallel: usize,
+    #[serde(default)]
     provider: Option<String>,
     #[serde(default)]
     labels: Option<Vec<String>>,
 }
+
+/// Frames that are worked on at a time, at most, where the node chooses.
+const MAX_WORKERS: usize = 4;
 
 /// Folder of the node's own folder with what accelerators have compiled.
 const ENGINES: &str = "engines";
@@ -42,8 +49,31 @@ fn default_iou() -> f32 {
 #[derive(Debug)]
 pub(crate) struct Detect {
     detector: Detector,
+    parallel: usize,
+    limits: Arc<Mutex<Limits>>,
     labels: Option<Vec<String>>,
     parts: Parts,
+}
+
+/// What may change while workers are at work.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    threshold: f32,
+    iou: f32,
+}
+
+/// A thread's own detector.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    detector: Detector,
+    limits: Arc<Mutex<Limits>>,
+}
+
+/// What was found in a frame.
+#[derive(Debug)]
+pub(crate) struct Found {
+    detections: Vec<edgeflow_infer::Detection>,
+    timings: Timings,
 }
 
 /// Where the time goes.
@@ -73,15 +103,19 @@ impl Parts {
     }
 }
 
-impl Node for Detect {
+impl ParallelNode for Detect {
     type Params = Params;
+    type Worker = Worker;
+    type Made = Found;
 
     fn setup(ctx: &mut Context, params: Params) -> Result<Self, NodeError> {
         check_shares(&[("threshold", params.threshold), ("iou", params.iou)])?;
+        let parallel = workers(params.parallel);
         let runtime = LoadOptions {
             provider: provider(params.provider.as_deref())?,
             threads: params.threads,
             library_dirs: ctx.asset_dirs().to_vec(),
+            spare: parallel > 1,
             cache_dir: engines(ctx),
         };
         let options = Options {
@@ -102,26 +136,49 @@ impl Node for Detect {
             tracing::info!(?passed_over, "not taken");
             ctx.fact("passed_over").set(passed_over.join("; "));
         }
+        ctx.fact("workers").set(parallel.to_string());
         Ok(Self {
             detector,
+            parallel,
+            limits: Arc::new(Mutex::new(Limits {
+                threshold: params.threshold,
+                iou: params.iou,
+            })),
             labels: params.labels,
             parts: Parts::new(ctx),
         })
     }
 
-    fn process(&mut self, input: Input, out: &mut Outputs) -> Result<(), NodeError> {
-        let mut frame = input.frame;
-        let found = match coded("detect", &frame)? {
-            Coded::Jpeg(jpeg) => self.detector.detect_jpeg(jpeg)?,
-            Coded::Raw(raw) => self.detector.detect_raw(&raw)?,
+    fn workers(&mut self) -> Result<Vec<Worker>, NodeError> {
+        let worker = || Worker {
+            detector: self.detector.fork(),
+            limits: Arc::clone(&self.limits),
         };
-        let found = found.to_vec();
+        Ok(std::iter::repeat_with(worker).take(self.parallel).collect())
+    }
+
+    fn work(worker: &mut Worker, input: &Input) -> Result<Found, NodeError> {
+        let Limits { threshold, iou } = *lock(&worker.limits);
+        let detector = &mut worker.detector;
+        detector.set_limits(threshold, iou);
+        let found = match coded("detect", &input.frame)? {
+            Coded::Jpeg(jpeg) => detector.detect_jpeg(jpeg)?,
+            Coded::Raw(raw) => detector.detect_raw(&raw)?,
+        };
+        Ok(Found {
+            detections: found.to_vec(),
+            timings: detector.timings(),
+        })
+    }
+
+    fn finish(&mut self, input: Input, found: Found, out: &mut Outputs) -> Result<(), NodeError> {
+        let mut frame = input.frame;
         let wanted = |label: &str| match &self.labels {
             Some(labels) => labels.iter().any(|wanted| wanted == label),
             None => true,
         };
-        let mut detections = Vec::with_capacity(found.len());
-        for found in found {
+        let mut detections = Vec::with_capacity(found.detections.len());
+        for found in found.detections {
             let label = self.detector.label(found.class);
             if wanted(&label) {
                 detections.push(Detection {
@@ -137,17 +194,36 @@ impl Node for Detect {
         let mut meta = frame.read_meta()?;
         meta.set_detections(&detections)?;
         frame.set_meta(&meta);
-        self.parts.record(&self.detector.timings());
+        self.parts.record(&found.timings);
         out.send("out", frame)
     }
 
     fn params_changed(&mut self, params: Params) -> Result<(), NodeError> {
         check_shares(&[("threshold", params.threshold), ("iou", params.iou)])?;
         check_labels(&self.detector, params.labels.as_deref().unwrap_or_default())?;
-        self.detector.set_limits(params.threshold, params.iou);
+        *lock(&self.limits) = Limits {
+            threshold: params.threshold,
+            iou: params.iou,
+        };
         self.labels = params.labels;
         Ok(())
     }
+}
+
+/// How many frames are worked on at a time for a wish of so many; 0: one for each core.
+fn workers(wanted: usize) -> usize {
+    match wanted {
+        0 => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(MAX_WORKERS),
+        some => some,
+    }
+}
+
+fn lock(limits: &Mutex<Limits>) -> MutexGuard<'_, Limits> {
+    limits
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// One that was brought here for the node, or else one that the device has.
@@ -203,7 +279,7 @@ fn check_labels(detector: &Detector, wanted: &[String]) -> Result<(), NodeError>
 
 #[cfg(test)]
 mod tests {
-    use edgeflow::testing::{Fixture, Setup, node};
+    use edgeflow::testing::{Crew, Fixture, Setup, parallel};
     use edgeflow::{Codec, Frame};
     use edgeflow_capture::pattern::TestCard;
     use serde_json::{Value, json};
@@ -219,31 +295,32 @@ mod tests {
     }
 
     /// A detector with the real model, where it is at hand.
-    fn detect(params: Value) -> Option<Fixture<Detect>> {
+    fn detect(params: Value) -> Option<Fixture<Crew<Detect>>> {
         let dirs = setup().asset_dirs;
         if !dirs.iter().any(|dir| dir.join("centerface.onnx").is_file()) {
             eprintln!("skipped: centerface.onnx is in no folder of EDGEFLOW_TEST_ASSETS");
             return None;
         }
-        Some(node(&setup(), params).unwrap())
+        Some(parallel(&setup(), params).unwrap())
     }
 
     #[test]
     fn a_missing_model_is_explained() {
-        let error = node::<Detect>(&Setup::default(), json!({"model": "centerface"})).unwrap_err();
+        let error =
+            parallel::<Detect>(&Setup::default(), json!({"model": "centerface"})).unwrap_err();
         assert!(
             error
                 .chain()
                 .starts_with("model `centerface` not found: looked for")
         );
         let params = json!({"model": "centerface", "provider": "npu"});
-        let error = node::<Detect>(&Setup::default(), params).unwrap_err();
+        let error = parallel::<Detect>(&Setup::default(), params).unwrap_err();
         assert_eq!(
             error.chain(),
             "parameter `provider`: there is no `npu`; it can be auto, rten, cpu, xnnpack, cuda, tensorrt, openvino"
         );
         let params = json!({"model": "centerface", "threshold": 2.0});
-        let error = node::<Detect>(&Setup::default(), params).unwrap_err();
+        let error = parallel::<Detect>(&Setup::default(), params).unwrap_err();
         assert_eq!(error.chain(), "parameter `threshold`: 2 is not from 0 to 1");
     }
 
@@ -267,7 +344,7 @@ mod tests {
             .encode(&picture.rgb, 512, 512, jpeg_encoder::ColorType::Rgb)
             .unwrap();
         let sent = fixture
-            .process("in", Frame::jpeg(512, 512, jpeg.clone()))
+            .work("in", Frame::jpeg(512, 512, jpeg.clone()))
             .unwrap();
         let (port, frame) = &sent[0];
         assert_eq!((port.as_str(), &frame.payload[..]), ("out", &jpeg[..]));
@@ -282,19 +359,16 @@ mod tests {
             return;
         };
         let error = fixture
-            .process("in", Frame::new(Codec::H264, vec![0; 12]))
+            .work("in", Frame::new(Codec::H264, vec![0; 12]))
             .unwrap_err();
         assert!(error.to_string().contains(
             "needs frames with codec jpeg, nv12, yuyv, rgb8 or grey8, these have codec h264"
         ));
         let jpeg = TestCard::new(64, 64, 80).unwrap().jpeg(1, 0).unwrap();
         let cut = jpeg[..jpeg.len() / 2].to_vec();
-        assert!(fixture.process("in", Frame::jpeg(64, 64, cut)).is_err());
+        assert!(fixture.work("in", Frame::jpeg(64, 64, cut)).is_err());
         assert_eq!(
-            fixture
-                .process("in", Frame::jpeg(64, 64, jpeg))
-                .unwrap()
-                .len(),
+            fixture.work("in", Frame::jpeg(64, 64, jpeg)).unwrap().len(),
             1
         );
     }
@@ -306,12 +380,12 @@ mod tests {
         }
         let params = json!({"model": "centerface", "labels": ["fase"]});
         let mut fixture = detect(json!({"model": "centerface"})).unwrap();
-        assert!(fixture.change_node(params.clone()).is_err());
-        assert_eq!(fixture.node.labels, None, "the old value stays");
+        assert!(fixture.change_parallel(params.clone()).is_err());
+        assert_eq!(fixture.node.node.labels, None, "the old value stays");
         let changed = json!({"model": "centerface", "labels": ["face"], "threshold": 0.9});
-        fixture.change_node(changed).unwrap();
-        assert_eq!(fixture.node.labels, Some(vec!["face".to_owned()]));
-        let error = node::<Detect>(&setup(), params).unwrap_err();
+        fixture.change_parallel(changed).unwrap();
+        assert_eq!(fixture.node.node.labels, Some(vec!["face".to_owned()]));
+        let error = parallel::<Detect>(&setup(), params).unwrap_err();
         assert!(
             error
                 .to_string()

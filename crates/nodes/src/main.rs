@@ -81,7 +81,7 @@ fn run(node: list::Builtin) -> ExitCode {
         list::Builtin::Camera => edgeflow::run_source::<camera::CameraNode>(),
         list::Builtin::Video => edgeflow::run_source::<video::Video>(),
         list::Builtin::Motion => edgeflow::run_node::<motion::Motion>(),
-        list::Builtin::Detect => edgeflow::run_node::<detect::Detect>(),
+        list::Builtin::Detect => edgeflow::run_parallel::<detect::Detect>(),
         list::Builtin::Track => edgeflow::run_node::<track::TrackNode>(),
         list::Builtin::Zones => edgeflow::run_node::<zones::Zones>(),
         list::Builtin::Redact => edgeflow::run_node::<redact::Redact>(),

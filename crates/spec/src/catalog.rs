@@ -302,7 +302,15 @@ const DETECT: Builtin = Builtin {
             kind: ParamKind::Integer { min: 0, max: 256 },
             required: false,
             default: ParamDefault::Integer(0),
-            summary: "Threads for the model; 0 lets the node choose.",
+            summary: "Threads for the model with a frame that is alone; 0 lets the node choose.",
+        },
+        Param {
+            name: "parallel",
+            kind: ParamKind::Integer { min: 0, max: 16 },
+            required: false,
+            default: ParamDefault::Integer(0),
+            summary: "Frames that are worked on at a time, with a thread each. More of them a second, \
+                      each taking longer, and more memory. 0: one for each core, up to 4.",
         },
         Param {
             name: "provider",

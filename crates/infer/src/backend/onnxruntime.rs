@@ -4,6 +4,7 @@
 mod library;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ort::{
     ep::{self, ExecutionProvider, ExecutionProviderDispatch},
@@ -11,15 +12,23 @@ use ort::{
     value::{Outlet, TensorRef, ValueType},
 };
 
-use super::{Backend, BackendError, LoadOptions, Provider, TensorView};
+use super::{Backend, BackendError, LoadOptions, Provider, Spare, TensorView};
 use library::Library;
 
 /// A model in ONNX Runtime.
-#[derive(Debug)]
 pub struct OnnxRuntime {
     session: Session,
     input: String,
     name: String,
+    spare: Option<Spare>,
+}
+
+impl std::fmt::Debug for OnnxRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OnnxRuntime")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The providers of the library that is there, best first. Why there are none or fewer goes into
@@ -68,8 +77,27 @@ impl OnnxRuntime {
             session,
             input,
             name: format!("onnxruntime {}, {}", library.version(), provider.name()),
+            spare: spare(onnx, provider, options),
         })
     }
+}
+
+/// A session takes one picture at a time, so each thread needs one of its own. An accelerator is one
+/// for all.
+fn spare(onnx: &[u8], provider: Provider, options: &LoadOptions) -> Option<Spare> {
+    if !options.spare || provider != Provider::Cpu {
+        return None;
+    }
+    let onnx = onnx.to_vec();
+    let options = LoadOptions {
+        threads: 1,
+        spare: false,
+        ..options.clone()
+    };
+    Some(Arc::new(move || {
+        let another = OnnxRuntime::load(&onnx, provider, &options)?;
+        Ok(Box::new(another))
+    }))
 }
 
 fn input_name(input: &Outlet) -> Result<String, BackendError> {
@@ -197,5 +225,9 @@ impl Backend for OnnxRuntime {
             .collect();
         take(&views);
         Ok(())
+    }
+
+    fn spare(&self) -> Option<Spare> {
+        self.spare.clone()
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueView};
 use rten_tensor::prelude::*;
 
-use super::{Backend, BackendError, TensorView};
+use super::{Backend, BackendError, Spare, TensorView};
 
 /// A model in rten, with a thread pool of its own.
 pub struct RtenBackend {
-    model: Model,
+    model: Arc<Model>,
     input: NodeId,
     outputs: Vec<NodeId>,
     options: RunOptions,
@@ -29,15 +29,19 @@ impl RtenBackend {
             ref inputs => return Err(BackendError::Inputs(inputs.len())),
         };
         let outputs = model.output_ids().to_vec();
-        let threads = super::threads(threads);
+        let model = Arc::new(model);
+        Ok(Self::over(model, input, outputs, super::threads(threads)))
+    }
+
+    fn over(model: Arc<Model>, input: NodeId, outputs: Vec<NodeId>, threads: usize) -> Self {
         let pool = Arc::new(ThreadPool::with_num_threads(threads));
-        Ok(Self {
+        Self {
             model,
             input,
             outputs,
             options: RunOptions::default().with_thread_pool(Some(pool)),
             threads,
-        })
+        }
     }
 
     /// Threads in use.
@@ -79,6 +83,14 @@ impl Backend for RtenBackend {
             .collect();
         take(&views);
         Ok(())
+    }
+
+    fn spare(&self) -> Option<Spare> {
+        let (model, input, outputs) = (Arc::clone(&self.model), self.input, self.outputs.clone());
+        Some(Arc::new(move || {
+            let another = Self::over(Arc::clone(&model), input, outputs.clone(), 1);
+            Ok(Box::new(another))
+        }))
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::process::*;
 
 /// Lines of a file, when there are at least that many different ones.
-fn lines(path: &Path, different: usize) -> Vec<String> {
+pub(crate) fn lines(path: &Path, different: usize) -> Vec<String> {
     let start = Instant::now();
     loop {
         let text = std::fs::read_to_string(path).unwrap_or_default();

@@ -5,6 +5,7 @@
 
 mod chains;
 mod durable;
+mod parallel;
 mod params;
 mod process;
 mod runner;
