@@ -1,5 +1,6 @@
 //! `inference`: what `detect` costs over the bare runtime on the same model and picture, stage by
-//! stage, in both runtimes; and the same steps in Python with onnxruntime and OpenCV.
+//! stage, in both runtimes; and frames a second of the real node beside the same steps in Python
+//! with onnxruntime and OpenCV.
 //!
 //! Models come from the folders in `EDGEFLOW_TEST_ASSETS`, or from what `cargo xtask demo` has
 //! fetched; ONNX Runtime's library from `EDGEFLOW_TEST_ONNXRUNTIME`.
@@ -11,11 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use edgeflow_infer::{Detector, LoadOptions, Options, Provider};
 use edgeflow_model::{Entry, InputSize, catalogue, onnx};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::report;
 
 mod bare;
+mod node;
 
 /// Runs that are measured in each of the [`PAIRS`], after [`WARM_UP`] that are not.
 const RUNS: usize = 30;
@@ -23,11 +25,19 @@ const WARM_UP: usize = 5;
 /// How often ours and Python's take turns.
 const PAIRS: usize = 5;
 /// Size of the picture.
-const SIZE: (usize, usize) = (1280, 720);
+const SIZE: (u16, u16) = (1280, 720);
 const QUALITY: u8 = 85;
 const SCRIPT: &str = include_str!("../python/detect.py");
 
-pub(crate) fn run(_args: &[String]) -> Result<()> {
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    match args {
+        [] => measure(),
+        [role] if role == "source" => node::source(),
+        _ => bail!("usage: cargo xtask bench inference"),
+    }
+}
+
+fn measure() -> Result<()> {
     let dirs = asset_dirs();
     let jpeg = test_picture()?;
     let mut rows = Vec::new();
@@ -82,8 +92,7 @@ fn asset_dirs() -> Vec<PathBuf> {
 
 /// A test card: what it shows does not matter for the time that a model takes.
 fn test_picture() -> Result<Vec<u8>> {
-    let (width, height) = (u16::try_from(SIZE.0)?, u16::try_from(SIZE.1)?);
-    let mut card = edgeflow_capture::pattern::TestCard::new(width, height, QUALITY)?;
+    let mut card = edgeflow_capture::pattern::TestCard::new(SIZE.0, SIZE.1, QUALITY)?;
     Ok(card.jpeg(1, 0)?)
 }
 
@@ -108,8 +117,8 @@ impl Job<'_> {
         }
         let mut bare = bare::load(&bytes, &self.options)?;
         let (mut whole, mut alone, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut python_whole, mut python_run) = (Vec::new(), Vec::new());
-        let mut python_versions = None;
+        let mut pythons = Vec::new();
+        let mut node = [const { Vec::new() }; 2];
         let mut stages = [const { Vec::new() }; 4];
         for _ in 0..PAIRS {
             for round in 0..WARM_UP + RUNS {
@@ -138,9 +147,12 @@ impl Job<'_> {
             if self.options.provider == Provider::Cpu
                 && let Some(python) = self.python()?
             {
-                python_whole.extend(python.whole_ms);
-                python_run.extend(python.run_ms);
-                python_versions = Some(python.versions);
+                pythons.push(python);
+                if self.options.threads == cores()? {
+                    for (parallel, rates) in [1, cores()?].into_iter().zip(&mut node) {
+                        rates.push(node::rate(&self.entry.name, parallel)?);
+                    }
+                }
             }
         }
         let detect = report::median(&whole);
@@ -158,16 +170,37 @@ impl Job<'_> {
             "infer_ms": round2(report::median(&stages[2])),
             "boxes_ms": round2(report::median(&stages[3])),
         });
-        if let (Some(versions), Some(row)) = (python_versions, row.as_object_mut()) {
-            let python = report::median(&python_whole);
-            row.insert("python".to_owned(), versions.into());
-            row.insert("python_ms".to_owned(), round2(python).into());
-            let run = round2(report::median(&python_run));
-            row.insert("python_run_ms".to_owned(), run.into());
-            let ratio = round2(python / detect);
-            row.insert("throughput_of_python".to_owned(), ratio.into());
+        if let Some(row) = row.as_object_mut() {
+            row.extend(self.beside(&pythons, &node));
         }
         Ok(row)
+    }
+
+    /// Ours and Python's, where that was measured.
+    fn beside(&self, pythons: &[Python], node: &[Vec<f64>; 2]) -> Map<String, Value> {
+        let mut row = Map::new();
+        let Some(first) = pythons.first() else {
+            return row;
+        };
+        let all = |get: fn(&Python) -> &[f64]| {
+            let times: Vec<f64> = pythons.iter().flat_map(get).copied().collect();
+            report::median(&times)
+        };
+        let whole = all(|python| &python.whole_ms);
+        let mut put = |key: &str, value: Value| row.insert(key.to_owned(), value);
+        put("python", first.versions.as_str().into());
+        put("python_ms", round2(whole).into());
+        put("python_run_ms", round2(all(|python| &python.run_ms)).into());
+        let keys = ["node_one_at_a_time", "node"];
+        for (key, rates) in keys.into_iter().zip(node) {
+            if !rates.is_empty() {
+                let rate = report::median(rates);
+                let of_python = round2(rate * whole / 1000.0);
+                put(&format!("{key}_frames_per_s"), round2(rate).into());
+                put(&format!("{key}_throughput_of_python"), of_python.into());
+            }
+        }
+        row
     }
 
     /// The same steps in Python; `None` for a model that the script does not know, or without the
