@@ -37,6 +37,15 @@ const RUNS: usize = 5;
 const LINK: &str = "bench->peer";
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Where a payload is before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Payload {
+    /// In memory of the sender: it has to be copied.
+    Copied,
+    /// Where the receiver will read it; writing it there is not a part of sending.
+    InPlace,
+}
+
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     bytes: usize,
@@ -62,12 +71,17 @@ impl Case {
         }
     }
 
-    /// What a program of `bench/peers` is told: bytes, frames a second, frames.
-    pub(crate) fn work(&self) -> [String; 3] {
+    /// What a program of `bench/peers` is told: bytes, frames a second, frames, where the payload is.
+    pub(crate) fn work(&self, payload: Payload) -> [String; 4] {
+        let payload = match payload {
+            Payload::Copied => "copied",
+            Payload::InPlace => "in-place",
+        };
         [
             self.bytes.to_string(),
             self.per_second.to_string(),
             self.paced.to_string(),
+            payload.to_owned(),
         ]
     }
 }
@@ -85,6 +99,7 @@ fn measure() -> Result<()> {
     let mut rows = Vec::new();
     for case in &CASES {
         let mut link = Samples::default();
+        let mut in_place = Samples::default();
         let mut socket = Samples::default();
         let mut tcp = Samples::default();
         let mut bare = Samples::default();
@@ -92,9 +107,10 @@ fn measure() -> Result<()> {
         // In turns, so that a busy moment of the machine hits all.
         for _ in 0..RUNS {
             let shared = || Some(SharedMemory::default());
-            link.add(&paced_link(case, shared())?);
+            link.add(&paced_link(case, shared(), Payload::Copied)?);
+            in_place.add(&paced_link(case, shared(), Payload::InPlace)?);
             memory.add(&reference::paced(case)?);
-            socket.add(&paced_link(case, None)?);
+            socket.add(&paced_link(case, None, Payload::Copied)?);
             bare.add(&paced_bare(case)?);
             link.rate.push(flat_out(case, shared())?);
             memory.rate.push(reference::flat_out(case)?);
@@ -106,6 +122,7 @@ fn measure() -> Result<()> {
         row.insert("payload".to_owned(), case.name.into());
         row.insert("paced_per_s".to_owned(), case.per_second.into());
         link.write("", "durable_frames_per_s", &mut row);
+        in_place.write("in_place_", "", &mut row);
         socket.write("socket_", "durable_frames_per_s", &mut row);
         tcp.write("tcp_", "durable_frames_per_s", &mut row);
         bare.write("bare_socket_", "frames_per_s", &mut row);
@@ -216,12 +233,16 @@ impl Peer {
     }
 }
 
-pub(crate) fn paced_link(case: &Case, memory: Option<SharedMemory>) -> Result<Run> {
+pub(crate) fn paced_link(
+    case: &Case,
+    memory: Option<SharedMemory>,
+    payload: Payload,
+) -> Result<Run> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("link");
     let publisher = open(&path, &LinkQos::realtime(), memory)?;
     let peer = Peer::start("realtime", &path, case.paced)?;
-    paced(case, &publisher, peer)
+    paced(case, &publisher, peer, payload)
 }
 
 fn paced_tcp(case: &Case) -> Result<Run> {
@@ -229,17 +250,23 @@ fn paced_tcp(case: &Case) -> Result<Run> {
     let publisher = open(&relays.output()?, &LinkQos::realtime(), None)?;
     let peer = Peer::start("realtime-far", &relays.relay()?, case.paced)?;
     let before = relays.cpu_us();
-    let mut run = paced(case, &publisher, peer)?;
+    let mut run = paced(case, &publisher, peer, Payload::Copied)?;
     run.cpu_us += relays.cpu_us() - before;
     Ok(run)
 }
 
-fn paced(case: &Case, publisher: &Publisher, mut peer: Peer) -> Result<Run> {
+fn paced(case: &Case, publisher: &Publisher, mut peer: Peer, payload: Payload) -> Result<Run> {
     peer.line()?;
     let frame = Frame::new(Codec::Bytes, vec![7; case.bytes]);
     let cpu = cpu_us();
     pace(case, |_| {
-        publisher.send(frame.clone())?;
+        let mut next = frame.clone();
+        if payload == Payload::InPlace {
+            let mut buffer = publisher.buffer(case.bytes);
+            buffer.copy_from_slice(&frame.payload);
+            next.payload = buffer.into();
+        }
+        publisher.send(next)?;
         Ok(())
     })?;
     let mut run = finish_paced(publisher, &frame, peer)?;

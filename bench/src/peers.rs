@@ -11,18 +11,44 @@ use edgeflow_stream::transport::shm::SharedMemory;
 use serde_json::{Map, Value};
 
 use crate::{
-    hop::{CASES, Case, Run, Samples, paced_link},
+    hop::{CASES, Case, Payload, Run, Samples, paced_link},
     report,
 };
 
 const PAIRS: usize = 3;
 
-/// Name, program and what it is told beside the work.
-const PEERS: [(&str, &str, &[&str]); 4] = [
-    ("iceoryx2", "peer-iceoryx2", &[]),
-    ("zenoh_shm", "peer-zenoh", &["shm"]),
-    ("zenoh_tcp", "peer-zenoh", &["tcp"]),
-    ("dora", "peer-dora", &[]),
+/// One of the others.
+struct Peer {
+    name: &'static str,
+    program: &'static str,
+    /// What it is told before the work.
+    options: &'static [&'static str],
+    payload: Payload,
+}
+
+impl Peer {
+    const fn new(
+        name: &'static str,
+        program: &'static str,
+        options: &'static [&'static str],
+        payload: Payload,
+    ) -> Self {
+        Self {
+            name,
+            program,
+            options,
+            payload,
+        }
+    }
+}
+
+const PEERS: [Peer; 6] = [
+    Peer::new("iceoryx2", "peer-iceoryx2", &[], Payload::Copied),
+    Peer::new("iceoryx2", "peer-iceoryx2", &[], Payload::InPlace),
+    Peer::new("zenoh_shm", "peer-zenoh", &["shm"], Payload::Copied),
+    Peer::new("zenoh_tcp", "peer-zenoh", &["tcp"], Payload::Copied),
+    Peer::new("dora", "peer-dora", &[], Payload::Copied),
+    Peer::new("dora", "peer-dora", &[], Payload::InPlace),
 ];
 
 /// `args` is the folder of their programs.
@@ -33,36 +59,41 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let folder = PathBuf::from(folder);
     let mut rows = Vec::new();
     for case in &CASES {
-        for (name, program, options) in PEERS {
-            if name == "dora" && std::env::var_os("DORA").is_none() {
+        for peer in &PEERS {
+            if peer.name == "dora" && std::env::var_os("DORA").is_none() {
                 eprintln!("note: without dora: there is no tool of it, and DORA names none");
                 continue;
             }
-            let program = folder.join(program);
-            rows.push(compare(case, name, &program, options)?);
+            rows.push(compare(case, peer, &folder.join(peer.program))?);
         }
     }
     report::print("peers", &rows);
     Ok(())
 }
 
-fn compare(case: &Case, name: &str, program: &Path, options: &[&str]) -> Result<Value> {
+fn compare(case: &Case, peer: &Peer, program: &Path) -> Result<Value> {
     let (mut ours, mut theirs) = (Samples::default(), Samples::default());
     let mut failed = 0;
     for _ in 0..PAIRS {
-        ours.add(&paced_link(case, Some(SharedMemory::default()))?);
-        match measure(case, program, options) {
+        ours.add(&paced_link(
+            case,
+            Some(SharedMemory::default()),
+            peer.payload,
+        )?);
+        match measure(case, peer, program) {
             Ok(run) => theirs.add(&run),
             // Theirs may lose frames; that is a figure too.
             Err(error) => {
-                eprintln!("note: {name}, {}: {error:#}", case.name);
+                eprintln!("note: {}, {}: {error:#}", peer.name, case.name);
                 failed += 1;
             }
         }
     }
     let mut row = Map::new();
     row.insert("payload".to_owned(), case.name.into());
-    row.insert("peer".to_owned(), name.into());
+    row.insert("peer".to_owned(), peer.name.into());
+    let in_place = peer.payload == Payload::InPlace;
+    row.insert("in_place".to_owned(), in_place.into());
     ours.write("our_", "", &mut row);
     theirs.write("their_", "", &mut row);
     ours.compare(&theirs, "theirs", &mut row);
@@ -71,10 +102,10 @@ fn compare(case: &Case, name: &str, program: &Path, options: &[&str]) -> Result<
     Ok(Value::Object(row))
 }
 
-fn measure(case: &Case, program: &Path, options: &[&str]) -> Result<Run> {
+fn measure(case: &Case, peer: &Peer, program: &Path) -> Result<Run> {
     let output = Command::new(program)
-        .args(options)
-        .args(case.work())
+        .args(peer.options)
+        .args(case.work(peer.payload))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

@@ -23,33 +23,34 @@ pub struct Work {
     pub bytes: usize,
     pub per_second: u32,
     pub frames: u32,
+    /// The payload is written where the receiver reads it, and sending begins after that. Else it is
+    /// somewhere else, and sending begins before it is copied.
+    pub in_place: bool,
 }
 
 impl Work {
-    /// From `BYTES PER_SECOND FRAMES`.
+    /// From `BYTES PER_SECOND FRAMES copied|in-place`.
     pub fn parse(args: &[String]) -> Result<Self> {
-        let [bytes, per_second, frames] = args else {
-            anyhow::bail!("usage: PROGRAM BYTES PER_SECOND FRAMES");
+        let [bytes, per_second, frames, payload] = args else {
+            anyhow::bail!("usage: PROGRAM BYTES PER_SECOND FRAMES copied|in-place");
         };
         let work = Self {
             bytes: bytes.parse()?,
             per_second: per_second.parse()?,
             frames: frames.parse()?,
+            in_place: payload == "in-place",
         };
         ensure!(work.bytes >= STAMP, "too small for the time of sending");
         Ok(work)
     }
 
-    pub fn args(&self) -> [String; 3] {
-        let Self {
-            bytes,
-            per_second,
-            frames,
-        } = self;
+    pub fn args(&self) -> [String; 4] {
+        let payload = if self.in_place { "in-place" } else { "copied" };
         [
-            bytes.to_string(),
-            per_second.to_string(),
-            frames.to_string(),
+            self.bytes.to_string(),
+            self.per_second.to_string(),
+            self.frames.to_string(),
+            payload.to_owned(),
         ]
     }
 

@@ -45,7 +45,7 @@ pub use edgeflow_spec::instance_config::ModelFile;
 pub use edgeflow_spec::params::Parameter;
 pub use edgeflow_spec::quantity;
 pub use edgeflow_stream::meta::{DETECTIONS, HOPS, Hop, MetaError, TRACKS};
-pub use edgeflow_stream::{Codec, Detection, Frame, Header, Kind, Meta, Track, clock};
+pub use edgeflow_stream::{Buffer, Codec, Detection, Frame, Header, Kind, Meta, Track, clock};
 pub use serde;
 pub use tracing;
 

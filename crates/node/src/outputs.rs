@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use edgeflow_stream::Frame;
+use edgeflow_stream::{Buffer, Frame};
 
 use crate::tracer::Tracer;
 use crate::{Condition, NodeError, Stop};
@@ -12,6 +12,12 @@ use crate::{Condition, NodeError, Stop};
 pub(crate) trait Sink: Send {
     /// Sends on the port with this index.
     fn send(&mut self, port: usize, frame: Frame) -> Result<(), NodeError>;
+
+    /// Memory for a payload that is for the port with this index.
+    fn buffer(&self, port: usize, len: usize) -> Buffer {
+        let _ = port;
+        Buffer::own(len)
+    }
 
     /// Whether a frame on the port with this index would reach anybody.
     fn is_wanted(&self, port: usize) -> bool {
@@ -98,6 +104,15 @@ impl Outputs {
         self.tracer.sent(|| sink.trace_id(index));
         self.sent += 1;
         Ok(())
+    }
+
+    /// Memory to write a payload into that will be sent on this port: [`Frame::new`] and
+    /// [`Frame::with_payload`] take it. If consumers on this device share memory, it lies there, and
+    /// the payload is not copied any more. What is in it before is of no meaning. Worth it for large
+    /// payloads that would be made elsewhere first: raw pixels.
+    pub fn buffer(&self, port: &str, len: usize) -> Buffer {
+        let index = self.ports.iter().position(|name| name == port);
+        index.map_or_else(|| Buffer::own(len), |index| self.sink.buffer(index, len))
     }
 
     /// Whether a frame on this port would reach anybody now: a consumer is connected, somebody looks,

@@ -19,5 +19,5 @@ pub mod wake;
 pub use edgeflow_spec::qos::LinkQos;
 pub use frame::{Codec, Frame, Header, Kind, Limits};
 pub use meta::{Detection, Hop, Meta, Track};
-pub use publisher::{GroupConfig, Publisher, PublisherConfig, SendError};
+pub use publisher::{Buffer, GroupConfig, Publisher, PublisherConfig, SendError};
 pub use subscriber::{ClockOffset, Held, InputConfig, Received, Subscriber, SubscriberConfig};

@@ -17,6 +17,7 @@ use crate::transport::Listen;
 use crate::transport::shm::{PoolStats, SharedMemory};
 use crate::wake::Waker;
 
+mod buffer;
 mod dead_letters;
 mod group;
 mod io_thread;
@@ -27,6 +28,7 @@ mod spill;
 mod state;
 mod store;
 
+pub use buffer::Buffer;
 pub use dead_letters::{DeadLetter, DeadLetterError, MAX_DEAD_LETTER_BYTES, MAX_DEAD_LETTERS};
 pub use store::left_behind;
 
@@ -160,6 +162,13 @@ impl Publisher {
     /// The `trace_id` of a frame that had none and was sent with this number.
     pub fn trace_id(&self, seq: u64) -> [u8; 16] {
         self.handle.shared.state().trace_id(seq)
+    }
+
+    /// Memory to write the payload of a frame into, for [`Self::send`] on this output. It is copied
+    /// no more on the way to consumers on this device if they share memory.
+    pub fn buffer(&self, len: usize) -> Buffer {
+        let lent = self.handle.shared.state().lend(len);
+        lent.map_or_else(|| Buffer::own(len), Buffer::shared)
     }
 
     /// Gives a frame to every group and returns its number. Stream, epoch, number and span are

@@ -79,8 +79,13 @@ fn source(dir: &Path, work: &Work) -> Result<()> {
     let mut send = || {
         stamp(&mut payload);
         let parameters = MetadataParameters::default();
-        node.send_output_bytes(output.clone(), parameters, work.bytes, &payload)
-            .map_err(failed)
+        node.send_output_raw(output.clone(), parameters, work.bytes, |sample| {
+            sample.copy_from_slice(&payload);
+            if work.in_place {
+                stamp(sample);
+            }
+        })
+        .map_err(failed)
     };
     let cpu = cpu_us();
     work.pace(&mut send)?;

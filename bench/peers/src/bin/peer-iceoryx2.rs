@@ -50,7 +50,11 @@ fn send(work: &Work) -> Result<()> {
     let mut send = || {
         stamp(&mut payload);
         let sample = publisher.loan_slice_uninit(work.bytes).map_err(failed)?;
-        sample.write_from_slice(&payload).send().map_err(failed)?;
+        let mut sample = sample.write_from_slice(&payload);
+        if work.in_place {
+            stamp(sample.payload_mut());
+        }
+        sample.send().map_err(failed)?;
         notifier.notify().map_err(failed)?;
         Ok(())
     };

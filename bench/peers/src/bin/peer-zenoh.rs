@@ -16,7 +16,7 @@ fn main() -> Result<()> {
         [memory, work @ ..] if memory == "shm" || memory == "tcp" => {
             send(memory, &Work::parse(work)?)
         }
-        _ => bail!("usage: peer-zenoh shm|tcp BYTES PER_SECOND FRAMES"),
+        _ => bail!("usage: peer-zenoh shm|tcp BYTES PER_SECOND FRAMES copied"),
     }
 }
 

@@ -13,8 +13,8 @@ use edgeflow_stream::stats::DropReason;
 use edgeflow_stream::transport::Dial;
 use edgeflow_stream::transport::unix::{UnixDial, UnixListen};
 use edgeflow_stream::{
-    Frame, GroupConfig, InputConfig, Limits, Publisher, PublisherConfig, SendError, Subscriber,
-    SubscriberConfig,
+    Buffer, Frame, GroupConfig, InputConfig, Limits, Publisher, PublisherConfig, SendError,
+    Subscriber, SubscriberConfig,
 };
 
 use crate::outputs::Sink;
@@ -211,6 +211,11 @@ impl Sink for LinkSink {
             Err(SendError::Closing) => Err(NodeError::stopping()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn buffer(&self, port: usize, len: usize) -> Buffer {
+        let publisher = self.publishers.get(port).and_then(|(_, p)| p.as_ref());
+        publisher.map_or_else(|| Buffer::own(len), |publisher| publisher.buffer(len))
     }
 
     fn is_wanted(&self, port: usize) -> bool {

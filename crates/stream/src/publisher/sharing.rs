@@ -9,7 +9,7 @@ use super::PublisherConfig;
 use crate::clock;
 use crate::frame::Frame;
 use crate::link::Hello;
-use crate::transport::shm::{self, BASE_BUDGET, Given, MAX_BUDGET, Pool, PoolStats};
+use crate::transport::shm::{self, BASE_BUDGET, Given, Lent, MAX_BUDGET, Pool, PoolStats};
 use crate::transport::{Listen, TCP};
 
 /// Bytes of a consumer's reason that are shown.
@@ -108,6 +108,11 @@ impl Sharing {
         if let Some(pool) = &mut self.pool {
             *pool = Pool::new(usize::MAX, 0);
         }
+    }
+
+    /// Memory for a payload, see [`Pool::lend`].
+    pub(super) fn lend(&mut self, len: usize) -> Option<Lent> {
+        self.pool.as_mut()?.lend(len)
     }
 
     /// Finds the way for a frame's payload to a consumer, and writes the payload if it is due.

@@ -19,7 +19,7 @@ use crate::frame::{Frame, Limits};
 use crate::link::message::MAX_NAME_LEN;
 use crate::link::{Accept, Credit, Gap, Hello, Message, Reject, RejectCode, negotiate};
 use crate::stats::{DropReason, GroupStats};
-use crate::transport::shm::PoolStats;
+use crate::transport::shm::{Lent, PoolStats};
 use crate::transport::{Listen, pipe};
 use crate::wake::Waker;
 
@@ -183,6 +183,11 @@ impl State {
                 group.stats(transport, reason)
             })
             .collect()
+    }
+
+    /// Memory that consumers of this output share, for a payload.
+    pub(super) fn lend(&mut self, len: usize) -> Option<Lent> {
+        self.sharing.lend(len)
     }
 
     pub(super) fn shared_memory(&mut self) -> PoolStats {

@@ -14,10 +14,12 @@ use std::io;
 
 use crate::frame::FrameError;
 
+mod lent;
 mod mapping;
 mod pool;
 mod remote;
 
+pub(crate) use lent::Lent;
 pub(crate) use pool::{Given, Pool};
 pub(crate) use remote::Remote;
 
@@ -71,9 +73,9 @@ pub struct PoolStats {
     pub bytes: u64,
     /// Slots of these.
     pub slots: usize,
-    /// Slots that a consumer holds.
+    /// Slots that a consumer holds, or the producer's own code.
     pub held: usize,
-    /// Payloads that were copied into a slot.
+    /// Payloads that were copied into a slot; those written in place are not.
     pub written: u64,
 }
 

@@ -14,6 +14,7 @@ mod far;
 mod holding;
 mod hostile;
 mod shm;
+mod shm_in_place;
 mod shm_liars;
 mod shm_pipe;
 mod spill;

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -104,13 +105,19 @@ impl Mapping {
             return false;
         }
         // SAFETY: the range lies in the writable mapping, no reference into it exists in this
-        // process (a producer never reads its slots), and `bytes` is other memory: at most a
-        // read-only mapping of another segment.
+        // process (it reads no slots but those it was lent), and `bytes` is other memory: at most
+        // another slot.
         unsafe {
             let to = self.start.as_ptr().add(offset);
             ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
         }
         true
+    }
+
+    /// Where bytes of this process lie in the mapping; `None` outside of it.
+    pub(super) fn offset_of(&self, bytes: &[u8]) -> Option<usize> {
+        let offset = bytes.as_ptr().addr().checked_sub(self.start.addr().get())?;
+        self.covers(offset, bytes.len()).then_some(offset)
     }
 
     /// Word `index` of a control page; `None` outside of it.
@@ -122,6 +129,45 @@ impl Mapping {
         // SAFETY: aligned (pages are), inside of the writable mapping, alive as long as `self`; a
         // control page is used through atomics only.
         Some(unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) })
+    }
+}
+
+/// Bytes of a writable mapping that nobody else reads or writes until they are frozen, and nobody
+/// writes from then on.
+#[derive(Debug)]
+pub(super) struct Exclusive {
+    map: Arc<Mapping>,
+    offset: usize,
+    len: usize,
+}
+
+impl Exclusive {
+    /// `None` outside of the mapping. The caller makes sure that nobody holds this range, and that
+    /// nobody is given it while this lives: see `Pool`.
+    pub(super) fn new(map: &Arc<Mapping>, offset: usize, len: usize) -> Option<Self> {
+        (map.writable && map.covers(offset, len)).then(|| Self {
+            map: Arc::clone(map),
+            offset,
+            len,
+        })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.map.bytes(self.offset, self.len).unwrap_or_default()
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: `new` has checked the range, `self` keeps the mapping alive, and by its promise
+        // this is the only way to these bytes.
+        unsafe {
+            let start = self.map.start.as_ptr().add(self.offset);
+            std::slice::from_raw_parts_mut(start, self.len)
+        }
+    }
+
+    /// Leaves the first `len` bytes.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
     }
 }
 
@@ -167,6 +213,29 @@ mod tests {
         assert!(mapping.word(1023).is_some());
         assert!(mapping.word(1024).is_none());
         assert!(mapping.word(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn bytes_that_are_written_in_place_are_found_again() {
+        let (fd, mapping) = create_private(8192).unwrap();
+        let mapping = Arc::new(mapping);
+        let mut own = Exclusive::new(&mapping, 4096, 10).unwrap();
+        own.bytes_mut().copy_from_slice(b"0123456789");
+        own.truncate(5);
+        assert_eq!(own.bytes(), b"01234");
+        assert_eq!(mapping.offset_of(own.bytes()), Some(4096));
+        assert_eq!(mapping.offset_of(&own.bytes()[2..]), Some(4098));
+        assert_eq!(mapping.offset_of(b"elsewhere"), None);
+        let other = Arc::new(open(&fd, 8192, false).unwrap());
+        assert_eq!(other.bytes(4096, 10).unwrap(), b"0123456789");
+        assert_eq!(other.offset_of(own.bytes()), None, "another mapping");
+        for (map, offset, len) in [
+            (&mapping, 8192, 1),
+            (&mapping, 1, usize::MAX),
+            (&other, 0, 1),
+        ] {
+            assert!(Exclusive::new(map, offset, len).is_none());
+        }
     }
 
     #[test]

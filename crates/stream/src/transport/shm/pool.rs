@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use super::lent::{Lent, Returned};
 use super::mapping::{self, Mapping};
 use super::{CONTROL_LEN, MAX_ORPHANS, MAX_SEGMENTS, PoolStats, SLOTS_PER_SEGMENT, TICKETS};
 use crate::link::SlotRef;
@@ -40,7 +41,7 @@ pub(crate) struct Pool {
 struct Segment {
     id: u32,
     fd: Arc<OwnedFd>,
-    map: Mapping,
+    map: Arc<Mapping>,
     slot_len: u64,
     slots: Vec<Slot>,
     /// Slots that nobody holds; the one that was used last is on top, its pages are warm.
@@ -53,6 +54,8 @@ struct Slot {
     /// The frame whose payload it has.
     frame: Option<FrameId>,
     holds: u32,
+    /// The producer's own code has it.
+    lent: Option<Returned>,
 }
 
 /// One connection and the slots that it holds.
@@ -152,6 +155,22 @@ impl Pool {
         }
     }
 
+    /// A slot for the producer's own code, to be written in place; `None`: there is none, or nobody to
+    /// share it with.
+    pub(crate) fn lend(&mut self, len: usize) -> Option<Lent> {
+        if self.holders.is_empty() || !self.wants(len) {
+            return None;
+        }
+        let at = self.room_for(len as u64)?;
+        // What is lent and kept leaves the rest to frames that are copied.
+        let lent: u64 = self.segments.iter().map(Segment::lent).sum();
+        let segment = self.segments.get_mut(at)?;
+        if lent + segment.slot_len > self.budget / 2 {
+            return None;
+        }
+        segment.lend(len)
+    }
+
     /// A slot with this frame's payload for a consumer; `None`: there is none for it now.
     pub(crate) fn give(&mut self, consumer: u64, frame: FrameId, payload: &[u8]) -> Option<Given> {
         // Whoever holds too much leaves the rest to the others.
@@ -163,9 +182,12 @@ impl Pool {
                 return None;
             }
         }
-        let id = match self.find(frame) {
-            Some(id) => id,
-            None => self.write(frame, payload)?,
+        let written = self
+            .find_lent(payload)
+            .or_else(|| Some((self.find(frame)?, 0)));
+        let (id, within) = match written {
+            Some(written) => written,
+            None => (self.write(frame, payload)?, 0),
         };
         let segment = self.segments.iter_mut().find(|one| one.id == id.segment)?;
         let holder = self.holders.get_mut(&consumer)?;
@@ -180,7 +202,7 @@ impl Pool {
         if announce.is_some() {
             holder.known.push(id.segment);
         }
-        let offset = u64::from(id.index) * segment.slot_len;
+        let offset = u64::from(id.index) * segment.slot_len + within;
         let retired = self.retired_for(consumer);
         Some(Given {
             slot: SlotRef {
@@ -226,18 +248,21 @@ impl Pool {
         })
     }
 
+    /// The slot that a payload was written into before it was sent, and where in it.
+    fn find_lent(&self, payload: &[u8]) -> Option<(SlotId, u64)> {
+        self.segments.iter().find_map(|segment| {
+            let offset = segment.map.offset_of(payload)? as u64;
+            let id = SlotId {
+                segment: segment.id,
+                index: u32::try_from(offset / segment.slot_len).ok()?,
+            };
+            Some((id, offset % segment.slot_len))
+        })
+    }
+
     fn write(&mut self, frame: FrameId, payload: &[u8]) -> Option<SlotId> {
-        self.reclaim();
-        let len = payload.len() as u64;
-        let mut at = self.segment_for(len);
-        if at.is_none() && !self.orphans.is_empty() {
-            self.reclaim_dead();
-            at = self.segment_for(len);
-        }
-        if at.is_none() {
-            at = self.grow(len);
-        }
-        let segment = self.segments.get_mut(at?)?;
+        let at = self.room_for(payload.len() as u64)?;
+        let segment = self.segments.get_mut(at)?;
         let index = *segment.free.last()?;
         let offset = usize::try_from(u64::from(index) * segment.slot_len).ok()?;
         let slot = segment.slots.get_mut(index as usize)?;
@@ -250,6 +275,17 @@ impl Pool {
             segment: segment.id,
             index,
         })
+    }
+
+    /// A segment with a free slot for `len` bytes.
+    fn room_for(&mut self, len: u64) -> Option<usize> {
+        self.reclaim();
+        let mut at = self.segment_for(len);
+        if at.is_none() && !self.orphans.is_empty() {
+            self.reclaim_dead();
+            at = self.segment_for(len);
+        }
+        at.or_else(|| self.grow(len))
     }
 
     fn segment_for(&self, len: u64) -> Option<usize> {
@@ -287,9 +323,10 @@ impl Pool {
         }
     }
 
-    /// Takes back what consumers gave up.
+    /// Takes back what consumers and the producer's own code gave up.
     fn reclaim(&mut self) {
         let segments = &mut self.segments;
+        segments.iter_mut().for_each(Segment::take_back);
         for holder in self.holders.values_mut() {
             holder.collect(segments);
         }
@@ -354,7 +391,7 @@ impl Segment {
         Ok(Self {
             id,
             fd: Arc::new(fd),
-            map,
+            map: Arc::new(map),
             slot_len,
             slots: vec![Slot::default(); count as usize],
             free: (0..count).rev().collect(),
@@ -389,8 +426,36 @@ impl Segment {
     fn release(&mut self, index: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.holds = slot.holds.saturating_sub(1);
-            if slot.holds == 0 {
+            if slot.holds == 0 && slot.lent.is_none() {
                 self.free.push(index);
+            }
+        }
+    }
+
+    /// Bytes of the slots that are lent.
+    fn lent(&self) -> u64 {
+        let lent = self.slots.iter().filter(|slot| slot.lent.is_some());
+        lent.count() as u64 * self.slot_len
+    }
+
+    fn lend(&mut self, len: usize) -> Option<Lent> {
+        let index = *self.free.last()?;
+        let slot = self.slots.get_mut(index as usize)?;
+        let offset = usize::try_from(u64::from(index) * self.slot_len).ok()?;
+        let (lent, returned) = Lent::new(&self.map, offset, len)?;
+        self.free.pop();
+        slot.frame = None;
+        slot.lent = Some(returned);
+        Some(lent)
+    }
+
+    fn take_back(&mut self) {
+        for (index, slot) in (0..).zip(&mut self.slots) {
+            if slot.lent.as_ref().is_some_and(Returned::is_set) {
+                slot.lent = None;
+                if slot.holds == 0 {
+                    self.free.push(index);
+                }
             }
         }
     }
