@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use edgeflow_spec::broker::Broker;
 use edgeflow_spec::qos::LinkQos;
 use edgeflow_stream::broker::{RedisDial, Sink, SinkConfig, stream_key};
+use edgeflow_stream::publisher::PublisherHandle;
 use edgeflow_stream::transport::unix::{UnixDial, UnixListen};
 use edgeflow_stream::{
     Codec, Frame, GroupConfig, InputConfig, Limits, Publisher, PublisherConfig, Subscriber,
@@ -90,7 +91,7 @@ impl Setup {
     fn link(mut self, bytes: usize, frames: u32, kills: u32) -> Result<(f64, u32)> {
         let broker = Broker::at(self.redis.address());
         let publisher = self.publisher()?;
-        let sink = self.sink(&broker)?;
+        let sink = self.sink(&broker, publisher.handle())?;
         let consumer = consumer(&broker, frames)?;
         let start = Instant::now();
         for number in 0..frames {
@@ -124,7 +125,7 @@ impl Setup {
         )?)
     }
 
-    fn sink(&self, broker: &Broker) -> Result<Sink> {
+    fn sink(&self, broker: &Broker, output: PublisherHandle) -> Result<Sink> {
         Ok(Sink::start(SinkConfig {
             broker: broker.clone(),
             key: stream_key("bench", "bench", LINK),
@@ -132,6 +133,7 @@ impl Setup {
             group: GROUP.to_owned(),
             qos: LinkQos::durable(),
             dial: Box::new(UnixDial::new(self.output())),
+            output,
             report: Box::new(|_| {}),
         })?)
     }

@@ -235,6 +235,9 @@ pub enum BackendError {
         /// Values needed.
         need: usize,
     },
+    /// The picture went into a batch whose run came to no end.
+    #[error("the runtime failed with other pictures")]
+    Abandoned,
     /// An output that is not made of floats.
     #[error("output {0} of the model is not a float tensor")]
     Output(usize),

@@ -172,9 +172,11 @@ impl Detector {
             source,
         };
         let dims = onnx::input(&file.bytes).map_err(damaged)?.dims;
+        let mut any_number = dims.first() == Some(&None);
         let input = file.entry.map(|entry| entry.input);
         let free = matches!(input, Some(InputSize::Multiple { .. }));
         let bytes = if free {
+            any_number = true;
             Cow::Owned(onnx::with_free_size(&file.bytes).map_err(damaged)?)
         } else {
             Cow::Borrowed(&file.bytes)
@@ -201,7 +203,7 @@ impl Detector {
         let mut detector = Self {
             name: file.entry.map_or(name, |entry| &entry.name).to_owned(),
             path: file.path,
-            engine: Engine::new(backend),
+            engine: Engine::new(backend, any_number),
             passed_over: loaded.passed_over,
             shape,
             options,
@@ -250,6 +252,11 @@ impl Detector {
     /// The runtime and what it runs on.
     pub fn runtime(&self) -> &str {
         self.engine.name()
+    }
+
+    /// The most pictures of this detector and its [forks](Self::fork) that the model took at a time.
+    pub fn largest_batch(&self) -> usize {
+        self.engine.largest_batch()
     }
 
     /// Why no faster runtime was taken, if the choice was left to us.

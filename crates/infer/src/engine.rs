@@ -1,11 +1,15 @@
 //! The model behind one or more detectors: a runtime over all threads that they share, and one for a
 //! single thread that a detector has for itself. A picture alone is done soonest by all threads
-//! together; several at a time are done soonest by one thread each.
+//! together; several at a time are done soonest by one thread each. Where there can't be more
+//! runtimes of a model, as on an accelerator, several go through the one as a batch.
+
+mod batch;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::backend::{Backend, BackendError, Spare, TensorView};
+use batch::Batcher;
 
 /// One detector's part of it.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ struct Shared {
     name: String,
     backend: Mutex<Box<dyn Backend>>,
     spare: Option<Spare>,
+    /// The model takes several pictures at a time.
+    batcher: Option<Batcher>,
     /// Detectors that have a picture.
     busy: AtomicUsize,
 }
@@ -34,10 +40,13 @@ enum Own {
 pub(crate) struct Busy(Arc<Shared>);
 
 impl Engine {
-    pub(crate) fn new(backend: Box<dyn Backend>) -> Self {
+    /// `any_number`: the model's file says that it takes any number of pictures at a time.
+    pub(crate) fn new(backend: Box<dyn Backend>, any_number: bool) -> Self {
+        let spare = backend.spare();
         let shared = Shared {
             name: backend.name().to_owned(),
-            spare: backend.spare(),
+            batcher: (any_number && spare.is_none()).then(Batcher::default),
+            spare,
             backend: Mutex::new(backend),
             busy: AtomicUsize::new(0),
         };
@@ -77,7 +86,18 @@ impl Engine {
         if crowded && let Some(own) = self.own()? {
             return own.run(shape, input, take);
         }
-        self.shared.backend().run(shape, input, take)
+        match &self.shared.batcher {
+            Some(batcher) => batcher.run(&self.shared.backend, shape, input, take),
+            None => self.shared.backend().run(shape, input, take),
+        }
+    }
+
+    /// The most pictures that went through the runtime together.
+    pub(crate) fn largest_batch(&self) -> usize {
+        self.shared
+            .batcher
+            .as_ref()
+            .map_or(1, |it| it.largest().max(1))
     }
 
     /// An error is told once; from then on the shared one has to do.
@@ -163,10 +183,11 @@ mod tests {
     fn alone_it_is_the_shared_one_and_among_others_ones_own() {
         let ran = Ran::default();
         let take = |engine: &mut Engine| engine.run([1, 3, 1, 1], &[0.0; 3], &mut |_| {});
-        let mut first = Engine::new(Box::new(Fake {
+        let fake = Fake {
             number: 0,
             ran: Arc::clone(&ran),
-        }));
+        };
+        let mut first = Engine::new(Box::new(fake), true);
         let mut second = first.fork();
         let alone = first.begin();
         take(&mut first).unwrap();

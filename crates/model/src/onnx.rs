@@ -134,7 +134,7 @@ fn python_names(text: &str) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// The same model with an input of `[1, 3, any, any]`. Recorded sizes of other values are left out,
+/// The same model with an input of `[any, 3, any, any]`. Recorded sizes of other values are left out,
 /// since they no longer hold.
 pub fn with_free_size(model: &[u8]) -> Result<Vec<u8>, OnnxError> {
     let name = input(model)?.name;
@@ -175,15 +175,14 @@ fn free_graph(graph: &[u8], input: &str) -> Result<Vec<u8>, OnnxError> {
 
 fn picture_input(name: &str) -> Vec<u8> {
     let mut shape = Vec::new();
-    for size in [1, 3] {
+    for size in ["pictures", "", "height", "width"] {
         let mut dim = Vec::new();
-        put_varint(&mut dim, field::DIM_VALUE << 3);
-        put_varint(&mut dim, size);
-        put_bytes(&mut shape, field::SHAPE_DIM, &dim);
-    }
-    for side in ["height", "width"] {
-        let mut dim = Vec::new();
-        put_bytes(&mut dim, field::DIM_PARAM, side.as_bytes());
+        if size.is_empty() {
+            put_varint(&mut dim, field::DIM_VALUE << 3);
+            put_varint(&mut dim, 3);
+        } else {
+            put_bytes(&mut dim, field::DIM_PARAM, size.as_bytes());
+        }
         put_bytes(&mut shape, field::SHAPE_DIM, &dim);
     }
     value(name, Some(&shape))
@@ -427,7 +426,7 @@ mod tests {
         assert_eq!((outputs.len(), outputs[0].name.as_str()), (1, "out"));
         let after = input(&freed).unwrap();
         assert_eq!(after.name, "data");
-        assert_eq!(after.dims, [Some(1), Some(3), None, None]);
+        assert_eq!(after.dims, [None, Some(3), None, None]);
         assert_eq!(with_free_size(&freed).unwrap(), freed);
     }
 

@@ -18,6 +18,7 @@ use redis::{Client, Connection, ConnectionInfo, IntoConnectionInfo, RedisError, 
 
 pub mod admin;
 mod batch;
+mod dead;
 mod entry;
 pub mod sink;
 pub mod source;

@@ -336,6 +336,37 @@ impl PublisherHandle {
         Err(DeadLetterError::Unknown(id.to_owned()))
     }
 
+    /// Puts a frame of a link aside that consumers behind a broker have died with. Its id.
+    pub(crate) fn put_dead_letter(
+        &self,
+        link: &str,
+        frame: Frame,
+        deliveries: u32,
+    ) -> Result<String, DeadLetterError> {
+        let folders = self.shared.state().dead_letters();
+        let folder = folders.iter().find(|folder| folder.link() == link);
+        let folder = folder.ok_or(DeadLetterError::NoFolder)?;
+        let seq = frame.header.seq;
+        let id = folder.put(&group::Entry::lost(frame, deliveries))?;
+        tracing::warn!(
+            link,
+            id,
+            seq,
+            deliveries,
+            "a frame was lost with its consumer too often and is a dead letter now"
+        );
+        Ok(id)
+    }
+
+    /// Takes one back that somebody else has as well.
+    pub(crate) fn remove_dead_letter(&self, link: &str, id: &str) {
+        let folders = self.shared.state().dead_letters();
+        if let Some(folder) = folders.iter().find(|folder| folder.link() == link) {
+            // Twice is better than not at all.
+            let _ = folder.remove(id);
+        }
+    }
+
     /// What is in shared memory now.
     pub fn shared_memory(&self) -> PoolStats {
         self.shared.state().shared_memory()

@@ -53,8 +53,9 @@ pub(super) fn open(config: &InstanceConfig, condition: &Condition) -> Result<Lin
             path: socket.path.clone(),
             source,
         })?;
+        let opened = open_sinks(config, socket, &publisher.handle(), condition);
         publishers.push((socket.port.clone(), Some(publisher)));
-        sinks.extend(open_sinks(config, socket, condition).map_err(LinkError::Broker)?);
+        sinks.extend(opened.map_err(LinkError::Broker)?);
     }
     let repeatable = !config.input_sockets.is_empty()
         && config.input_sockets.iter().all(|it| it.qos.is_lossless());
@@ -92,13 +93,18 @@ fn dial(config: &InstanceConfig, input: &InputSocket) -> Box<dyn Dial> {
     };
     let producer = input.device.as_ref().unwrap_or(&config.device);
     let key = stream_key(producer, &input.from, &input.link);
-    Box::new(RedisDial::new(broker.clone(), key).from_device(&config.device))
+    Box::new(
+        RedisDial::new(broker.clone(), key)
+            .from_device(&config.device)
+            .giving_up_after(input.qos.max_deliveries),
+    )
 }
 
 /// One sink for every link of an output that a broker carries.
 fn open_sinks(
     config: &InstanceConfig,
     socket: &OutputSocket,
+    output: &PublisherHandle,
     condition: &Condition,
 ) -> std::io::Result<Vec<BrokerSink>> {
     let start = |group: &OutputGroup| {
@@ -112,6 +118,7 @@ fn open_sinks(
             group: group.group.clone(),
             qos: group.qos.clone(),
             dial: Box::new(UnixDial::new(&socket.path)),
+            output: output.clone(),
             report: Box::new(move |problem| match problem {
                 Some(text) => {
                     away.store(true, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use redis::streams::StreamRangeReply;
 
 use super::batch::Transaction;
 use super::stream::create_group;
-use super::{ANSWER_TIMEOUT, BrokerError, connect, entry, state_key};
+use super::{ANSWER_TIMEOUT, BrokerError, connect, dead, entry, state_key};
 use crate::frame::Limits;
 
 /// Entries that are taken from a stream together.
@@ -81,7 +81,7 @@ pub fn remove_stream(
         }
     }
     redis::cmd("DEL")
-        .arg(&[key, &state_key(key)])
+        .arg(&[key, &state_key(key), &dead::list_key(key)])
         .exec(&mut connection)?;
     Ok(removed)
 }

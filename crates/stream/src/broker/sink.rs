@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edgeflow_spec::broker::Broker;
 use edgeflow_spec::qos::LinkQos;
@@ -18,6 +18,7 @@ use super::describe;
 use super::stream::{Item, Stream};
 use crate::clock;
 use crate::frame::Limits;
+use crate::publisher::PublisherHandle;
 use crate::subscriber::{Held, InputConfig, Received, Subscriber, SubscriberConfig};
 use crate::transport::Dial;
 use crate::wake::Waker;
@@ -33,6 +34,8 @@ const MIN_RETRY: Duration = Duration::from_millis(50);
 const MAX_RETRY: Duration = Duration::from_secs(1);
 /// How long an idle sink waits for a frame.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
+/// How often a sink looks for dead letters.
+const DEAD_EVERY: Duration = Duration::from_secs(2);
 
 /// What a sink reports: a problem, or that it is over.
 pub type Report = Box<dyn Fn(Option<String>) + Send>;
@@ -52,6 +55,8 @@ pub struct SinkConfig {
     pub qos: LinkQos,
     /// The output's own socket.
     pub dial: Box<dyn Dial>,
+    /// The output itself, which keeps the dead letters.
+    pub output: PublisherHandle,
     /// Told of changes.
     pub report: Report,
 }
@@ -103,6 +108,9 @@ impl Sink {
         let keeps = config.qos.keeps_frames();
         let worker = Worker {
             keeps,
+            link: config.link.clone(),
+            output: config.output,
+            looked_at: Instant::now(),
             stream: Stream::new(
                 config.broker,
                 config.key,
@@ -148,6 +156,10 @@ impl Drop for Sink {
 
 struct Worker {
     stream: Stream,
+    link: String,
+    output: PublisherHandle,
+    /// When it was last looked for dead letters.
+    looked_at: Instant,
     /// Every frame has to arrive: not realtime.
     keeps: bool,
     report: Report,
@@ -160,6 +172,7 @@ impl Worker {
     fn run(mut self) {
         self.keep_open();
         while !self.stopping() {
+            self.collect_dead();
             let done = if self.keeps {
                 self.pass_on_kept()
             } else {
@@ -181,6 +194,30 @@ impl Worker {
         match self.stream.open() {
             Ok(()) => (self.report)(None),
             Err(error) => (self.report)(Some(describe(&error))),
+        }
+    }
+
+    /// Puts frames aside that consumers died with too often.
+    fn collect_dead(&mut self) {
+        if !self.keeps || self.looked_at.elapsed() < DEAD_EVERY {
+            return;
+        }
+        self.looked_at = Instant::now();
+        let Self {
+            stream,
+            output,
+            link,
+            ..
+        } = self;
+        let put = |frame, deliveries| {
+            let put = output.put_dead_letter(link, frame, deliveries);
+            put.inspect_err(
+                |error| tracing::warn!(%link, %error, "a dead letter can't be put aside"),
+            )
+        };
+        let collected = stream.collect_dead(put, |id| output.remove_dead_letter(link, id));
+        if let Err(error) = collected {
+            (self.report)(Some(describe(&error)));
         }
     }
 

@@ -12,6 +12,7 @@ use edgeflow_spec::qos::QosMode;
 use redis::Connection;
 use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
 
+use super::dead;
 use super::entry::{self, EntryError};
 use super::stream::create_group;
 use super::{
@@ -52,8 +53,17 @@ pub struct RedisDial {
     key: String,
     /// Tells consumers of the same name on different devices apart.
     device: String,
+    /// A frame that its consumer has died with so often is given up.
+    max_deliveries: Option<u32>,
     /// Held by the connection that reads: the next one must not read beside it.
-    reading: Arc<Mutex<()>>,
+    reading: Arc<Mutex<Life>>,
+}
+
+/// What the connections of one process know of each other.
+#[derive(Debug, Default)]
+struct Life {
+    /// One has read already: what it left is not to blame for the end of a process.
+    began: bool,
 }
 
 impl RedisDial {
@@ -63,6 +73,7 @@ impl RedisDial {
             broker,
             key: key.into(),
             device: String::new(),
+            max_deliveries: None,
             reading: Arc::default(),
         }
     }
@@ -71,6 +82,15 @@ impl RedisDial {
     #[must_use]
     pub fn from_device(mut self, device: impl Into<String>) -> Self {
         self.device = device.into();
+        self
+    }
+}
+
+impl RedisDial {
+    /// Gives a frame up that its consumer, the process, has died with so often.
+    #[must_use]
+    pub fn giving_up_after(mut self, deliveries: u32) -> Self {
+        self.max_deliveries = Some(deliveries);
         self
     }
 }
@@ -86,8 +106,10 @@ impl Dial for RedisDial {
         std::thread::Builder::new()
             .name("broker-source".to_owned())
             .spawn(move || {
-                let _reading = reading.lock();
-                if let Err(error) = serve(&this, theirs) {
+                let mut life = reading
+                    .lock()
+                    .unwrap_or_else(|poisoned| poisoned.into_inner());
+                if let Err(error) = serve(&this, theirs, &mut life) {
                     tracing::debug!(stream = %this.key, reason = %error, "reading from the broker ended");
                 }
             })?;
@@ -117,7 +139,7 @@ impl From<redis::RedisError> for SourceError {
 }
 
 /// Serves one connection until either side goes.
-fn serve(dial: &RedisDial, mut socket: UnixStream) -> Result<(), SourceError> {
+fn serve(dial: &RedisDial, mut socket: UnixStream, life: &mut Life) -> Result<(), SourceError> {
     let key = &dial.key;
     let mut decoder = Decoder::new(Role::Producer, Limits::default());
     let Message::Hello(hello) = read(&mut socket, &mut decoder)? else {
@@ -141,25 +163,31 @@ fn serve(dial: &RedisDial, mut socket: UnixStream) -> Result<(), SourceError> {
     socket.set_write_timeout(None)?;
     grow_send_buffer(&socket);
     let shared = Arc::new(Shared::default());
+    let consumer = consumer_name(&dial.device, &hello.member);
+    let keeps = hello.qos != QosMode::Realtime;
+    let first = !std::mem::replace(&mut life.began, true);
     let entries = Entries {
         connection: reader,
         key: key.clone(),
         group: hello.group.clone(),
-        consumer: consumer_name(&dial.device, &hello.member),
-        keeps: hello.qos != QosMode::Realtime,
+        consumer: consumer.clone(),
+        keeps,
+        max_deliveries: dial.max_deliveries.filter(|_| keeps && first),
         limits: Limits {
             max_meta: hello.max_meta,
             max_payload: hello.max_payload,
         },
         socket: socket.try_clone()?,
         shared: Arc::clone(&shared),
+        suspect: None,
         own: Some("0".to_owned()),
         claimed_at: Instant::now(),
     };
     let thread = std::thread::Builder::new()
         .name("broker-read".to_owned())
         .spawn(move || entries.run())?;
-    let mut settler = Settler::new(acks, key.clone(), hello.group);
+    let consumer = keeps.then_some(consumer);
+    let mut settler = Settler::new(acks, key.clone(), hello.group, consumer);
     let ended = settler.listen(&mut socket, &mut decoder, &shared);
     shared.close();
     let _ = socket.shutdown(std::net::Shutdown::Both);
@@ -236,9 +264,13 @@ struct Entries {
     consumer: String,
     /// Every entry has to be acknowledged: not realtime.
     keeps: bool,
+    /// While it is to be found out what the consumer's former life died with: how often is too often.
+    max_deliveries: Option<u32>,
     limits: Limits,
     socket: UnixStream,
     shared: Arc<Shared>,
+    /// The entry that was counted as a death and is given once more.
+    suspect: Option<String>,
     /// While what this member had in an earlier life is read: the last id of it.
     own: Option<String>,
     claimed_at: Instant,
@@ -289,7 +321,10 @@ impl Entries {
                 .collect());
         }
         if let Some(after) = self.own.take() {
-            let own = self.read_group(&after, count, false)?;
+            let mut own = self.read_group(&after, count, false)?;
+            if let Some(most) = self.max_deliveries.take() {
+                self.judge(&mut own, most)?;
+            }
             if let Some(last) = own.last() {
                 self.own = Some(last.id.clone());
                 return Ok(own.into_iter().map(|entry| (entry, true)).collect());
@@ -304,6 +339,25 @@ impl Entries {
         }
         let new = self.read_group(">", count, false)?;
         Ok(new.into_iter().map(|entry| (entry, false)).collect())
+    }
+
+    /// The oldest of what the consumer's former life had was probably in its loop when that ended.
+    fn judge(&mut self, own: &mut Vec<StreamId>, most: u32) -> Result<(), BrokerError> {
+        let connection = &mut self.connection;
+        let was_clean = dead::take_clean_end(connection, &self.key, &self.consumer)?;
+        let Some(suspect) = own.first().filter(|_| !was_clean) else {
+            return Ok(());
+        };
+        let deliveries = dead::count_death(connection, &self.key, &suspect.id)?;
+        if deliveries < most {
+            self.suspect = Some(suspect.id.clone());
+            return Ok(());
+        }
+        dead::bury(connection, &self.key, &self.group, &suspect.id, deliveries)?;
+        let (stream, entry) = (&self.key, &suspect.id);
+        tracing::warn!(%stream, %entry, deliveries, "a frame was lost with its consumer too often and is given up");
+        own.remove(0);
+        Ok(())
     }
 
     fn read_group(
@@ -372,6 +426,7 @@ impl Entries {
                 Ok((frame, sent)) => {
                     ready.unacked.push(Unacked {
                         seq: frame.header.seq,
+                        suspected: self.suspect.take_if(|suspect| *suspect == id).is_some(),
                         id,
                         blob: blob_key,
                         bytes: frame.encoded_len(),
@@ -409,6 +464,7 @@ impl Entries {
         if self.keeps {
             let done = [Unacked {
                 seq: 0,
+                suspected: false,
                 id,
                 blob,
                 bytes: 0,

@@ -13,9 +13,9 @@ use redis::{Connection, FromRedisValue, Value};
 
 use super::batch::{Transaction, unexpected};
 use super::entry::{self, MAX_INLINE};
-use super::{ANSWER_TIMEOUT, BrokerError, connect, state_key};
+use super::{ANSWER_TIMEOUT, BrokerError, connect, dead, state_key};
 use crate::clock;
-use crate::frame::Frame;
+use crate::frame::{Frame, Limits};
 
 /// Entries that a realtime stream keeps: the newest, and one that a reader may be at.
 const REALTIME_ENTRIES: u32 = 2;
@@ -233,6 +233,30 @@ impl Stream {
         self.lost.fetch_add(frames, Ordering::Relaxed);
         tracing::warn!(stream = %self.key, frames, "the broker was emptied; up to so many frames are lost");
         true
+    }
+
+    /// Hands the frames that consumers died with too often to `put`, which puts them aside; an error of
+    /// it leaves the rest for later. `discard` takes one back that somebody else had put aside.
+    pub(super) fn collect_dead<E>(
+        &mut self,
+        mut put: impl FnMut(Frame, u32) -> Result<String, E>,
+        mut discard: impl FnMut(&str),
+    ) -> Result<(), BrokerError> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        while let Some(dead) = dead::oldest(connection, &self.key, &Limits::default())? {
+            let id = match dead.frame.clone().map(|frame| put(frame, dead.deliveries)) {
+                Some(Err(_)) => return Ok(()),
+                Some(Ok(id)) => Some(id),
+                None => None,
+            };
+            let removed = dead::remove(connection, &self.key, &dead)?;
+            if let Some(id) = id.filter(|_| !removed) {
+                discard(&id);
+            }
+        }
+        Ok(())
     }
 
     /// Adds a realtime frame, which takes the place of older ones.

@@ -60,6 +60,9 @@ pub enum DeadLetterError {
         #[source]
         source: io::Error,
     },
+    /// The output keeps nothing on disk.
+    #[error("the output has no folder for dead letters")]
+    NoFolder,
     /// There is none with this id.
     #[error("there is no dead letter `{0}`")]
     Unknown(String),

@@ -43,6 +43,14 @@ impl Entry {
         }
     }
 
+    /// One whose consumer was lost with it so often.
+    pub(super) fn lost(frame: Frame, deliveries: u32) -> Self {
+        Self {
+            deliveries,
+            ..Self::new(frame)
+        }
+    }
+
     pub(super) fn seq(&self) -> u64 {
         self.frame.header.seq
     }

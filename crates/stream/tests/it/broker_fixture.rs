@@ -59,7 +59,8 @@ impl Fixture {
     /// A producer whose output goes to this broker.
     pub(crate) fn over(redis: Redis, broker: Broker, qos: LinkQos, dir: tempfile::TempDir) -> Self {
         let mut output = Unix::new();
-        let publisher = publisher(&mut output, vec![group(GROUP, &qos)]);
+        let store = dir.path().join("store");
+        let publisher = stored(&mut output, &store, vec![group(GROUP, &qos)]);
         let (report, reports) = mpsc::channel();
         let sink = Sink::start(SinkConfig {
             broker: broker.clone(),
@@ -68,6 +69,7 @@ impl Fixture {
             group: GROUP.to_owned(),
             qos: qos.clone(),
             dial: Box::new(UnixDial::new(output.path())),
+            output: publisher.handle(),
             report: Box::new(move |problem| {
                 let _ = report.send(problem);
             }),
@@ -85,8 +87,14 @@ impl Fixture {
     }
 
     pub(crate) fn consumer(&self, member: &str) -> Subscriber {
-        let dial = RedisDial::new(self.broker.clone(), key()).from_device("d");
-        self.consumer_of(member, dial)
+        self.consumer_of(member, self.dial())
+    }
+
+    /// Another life of a consumer's process.
+    pub(crate) fn dial(&self) -> RedisDial {
+        RedisDial::new(self.broker.clone(), key())
+            .from_device("d")
+            .giving_up_after(self.qos.max_deliveries)
     }
 
     pub(crate) fn consumer_of(&self, member: &str, dial: RedisDial) -> Subscriber {

@@ -6,6 +6,7 @@
 mod balanced;
 mod broker;
 mod broker_access;
+mod broker_dead;
 mod broker_fixture;
 mod conformance;
 mod conservation;

@@ -31,7 +31,7 @@ pub(crate) trait Transport {
         self.dial()
     }
     /// Told when the producer listens, with the groups that it knows.
-    fn serve(&mut self, _groups: &[GroupConfig]) {}
+    fn serve(&mut self, _publisher: &Publisher, _groups: &[GroupConfig]) {}
 }
 
 pub(crate) struct Memory(Option<memory::MemoryDial>);
@@ -172,7 +172,7 @@ impl Transport for Redis {
         Box::new(RedisDial::new(self.broker(), key))
     }
 
-    fn serve(&mut self, groups: &[GroupConfig]) {
+    fn serve(&mut self, publisher: &Publisher, groups: &[GroupConfig]) {
         for group in groups {
             let config = SinkConfig {
                 broker: self.broker(),
@@ -181,6 +181,7 @@ impl Transport for Redis {
                 group: group.group.clone(),
                 qos: group.qos.clone(),
                 dial: self.unix.dial(),
+                output: publisher.handle(),
                 report: Box::new(|_| {}),
             };
             self.sinks.push(Sink::start(config).unwrap());
@@ -213,7 +214,7 @@ pub(crate) fn publisher(transport: &mut dyn Transport, groups: Vec<GroupConfig>)
     };
     let groups = config.groups.clone();
     let publisher = Publisher::new(config, transport.listen()).unwrap();
-    transport.serve(&groups);
+    transport.serve(&publisher, &groups);
     publisher
 }
 
@@ -231,7 +232,7 @@ pub(crate) fn stored(
     };
     let groups = config.groups.clone();
     let publisher = Publisher::with_store(config, store, transport.listen()).unwrap();
-    transport.serve(&groups);
+    transport.serve(&publisher, &groups);
     publisher
 }
 

@@ -10,6 +10,7 @@ use redis::{Connection, RedisError};
 
 use super::{BrokerError, SourceError, read, state_key};
 use crate::broker::batch::Transaction;
+use crate::broker::dead;
 use crate::link::{Credit, Decoder, Message};
 
 /// What the two threads of a connection share.
@@ -35,6 +36,8 @@ pub(super) struct Unacked {
     pub(super) id: String,
     pub(super) blob: Option<Vec<u8>>,
     pub(super) bytes: usize,
+    /// A consumer has died with it.
+    pub(super) suspected: bool,
 }
 
 impl State {
@@ -108,16 +111,24 @@ pub(super) struct Settler {
     connection: Connection,
     key: String,
     group: String,
+    /// Whose end by will is to be noted.
+    consumer: Option<String>,
     /// Bytes of ended entries that the broker had no memory to count.
     owed: usize,
 }
 
 impl Settler {
-    pub(super) fn new(connection: Connection, key: String, group: String) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        key: String,
+        group: String,
+        consumer: Option<String>,
+    ) -> Self {
         Self {
             connection,
             key,
             group,
+            consumer,
             owed: 0,
         }
     }
@@ -149,6 +160,9 @@ impl Settler {
                 self.settle(&done)?;
             }
             if ended {
+                if let Some(consumer) = &self.consumer {
+                    dead::note_clean_end(&mut self.connection, &self.key, consumer)?;
+                }
                 return Ok(());
             }
         }
@@ -186,8 +200,11 @@ pub(super) fn acknowledge(
     let ids: Vec<&[u8]> = done.iter().map(|unacked| unacked.id.as_bytes()).collect();
     let blobs: Vec<&[u8]> = done.iter().filter_map(|u| u.blob.as_deref()).collect();
     let state = state_key(key);
-    let key = key.as_bytes();
     let mut transaction = Transaction::new(0);
+    for suspected in done.iter().filter(|unacked| unacked.suspected) {
+        dead::forget_deaths(&mut transaction, key, &suspected.id);
+    }
+    let key = key.as_bytes();
     transaction.command(&[&[b"XACK", key, group.as_bytes()], &ids[..]].concat());
     transaction.command(&[&[b"XDEL", key], &ids[..]].concat());
     if !blobs.is_empty() {
@@ -211,6 +228,7 @@ mod tests {
             id: format!("{seq}-0"),
             blob: None,
             bytes: 10,
+            suspected: false,
         }
     }
 
