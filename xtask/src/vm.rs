@@ -4,6 +4,7 @@
 //! unpacked in the target folder and kept there.
 
 mod archive;
+mod loopback;
 mod modules;
 mod packages;
 mod root;
@@ -35,12 +36,17 @@ const END_MARK: &str = "edgeflow-vm-end";
 const VIVID: &str =
     "n_devs=2 node_types=0x1,0x1 num_inputs=1,1 input_types=0x0,0x3 multiplanar=1,2";
 
+/// Number of the camera that shows what is written into it.
+const LOOPBACK: u32 = 9;
+
 /// What runs in a machine.
 pub(crate) struct Job {
     /// Programs of the host; they are in the machine's PATH.
     pub(crate) programs: Vec<PathBuf>,
     /// Commands for busybox's shell.
     pub(crate) script: String,
+    /// Modules that scripts may load from `/mod`, beside those of the machine itself.
+    pub(crate) modules: Vec<PathBuf>,
     /// Gives it a network: this machine's loopback is 10.0.2.2 there.
     pub(crate) network: bool,
     /// Passes this program's input on to the machine's console.
@@ -182,6 +188,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let job = Job {
         programs,
         script: rest.join(" "),
+        modules: Vec::new(),
         network: true,
         console: true,
     };
@@ -209,6 +216,7 @@ pub(crate) fn bench_capture(bench: PathBuf) -> Result<()> {
         programs: vec![machine.tool(), bench],
         script: "edgeflow-bench capture /dev/video1 && edgeflow-bench capture /dev/video0"
             .to_owned(),
+        modules: Vec::new(),
         network: false,
         console: false,
     };
@@ -218,14 +226,27 @@ pub(crate) fn bench_capture(bench: PathBuf) -> Result<()> {
 /// Tests of edgeflow-capture against the driver.
 fn cameras(machine: &Machine) -> Result<()> {
     let tests = test_program("crates/capture/src/lib.rs")?;
-    let script = format!(
+    let name = file_name(&tests);
+    let mut script = format!(
         "export EDGEFLOW_TEST_VIVID=1 RUST_BACKTRACE=1\n\
-         {} vivid_ --test-threads=1 --nocapture\n",
-        file_name(&tests)
+         {name} vivid_ --test-threads=1 --nocapture || exit 1\n"
     );
+    let mut modules = Vec::new();
+    match loopback::module(&machine.parts) {
+        Ok(module) => {
+            modules.push(module);
+            // Behind the others, which count the cameras.
+            script.push_str(&format!(
+                "insmod /mod/v4l2loopback.ko video_nr={LOOPBACK} card_label=loopback exclusive_caps=0\n\
+                 {name} loopback_ --test-threads=1 --nocapture\n"
+            ));
+        }
+        Err(error) => eprintln!("note: the tests with v4l2loopback are skipped: {error:#}"),
+    }
     let lines = machine.run(&Job {
         programs: vec![machine.tool(), tests],
         script,
+        modules,
         network: false,
         console: false,
     })?;

@@ -11,6 +11,8 @@ mod fault;
 mod find;
 mod hotplug;
 mod inventory;
+#[cfg(test)]
+mod loopback;
 mod mode;
 mod pixels;
 mod stream;

@@ -61,6 +61,8 @@ pub(crate) struct Params {
     mqtt: Option<String>,
     #[serde(default)]
     mqtt_password_file: Option<PathBuf>,
+    #[serde(default)]
+    mqtt_ca_file: Option<PathBuf>,
 }
 
 fn default_event() -> String {
@@ -193,7 +195,12 @@ impl Node for EventsNode {
         if let Some(url) = &params.mqtt {
             let password = secret("mqtt_password_file", params.mqtt_password_file.as_ref())?;
             let client = format!("edgeflow-{}-{}", ctx.device(), ctx.instance());
-            mqtt = Some(start("mqtt", mqtt::deliver(url, &password, &client)?)?);
+            let account = mqtt::Account {
+                client: &client,
+                password: &password,
+                ca_file: params.mqtt_ca_file.as_deref(),
+            };
+            mqtt = Some(start("mqtt", mqtt::deliver(url, &account)?)?);
         }
         Ok(Self {
             params,

@@ -74,33 +74,56 @@ pub(super) fn get() -> Result<Parts> {
     }
     // Left over from a run that did not end.
     let _ = fs::remove_dir_all(&dir);
-    let debs = dir.join("debs");
-    fs::create_dir_all(&debs).with_context(|| format!("creating {}", debs.display()))?;
     let kernel = kernel_package()?;
     println!("getting {kernel} and {}", PACKAGES.join(", "));
     let mut names = missing(PACKAGES)?;
     names.push(kernel.clone());
-    let mut download = process::command("apt-get");
-    download.current_dir(&debs).args(["download", "-qq"]);
-    // Who runs it may own a folder that apt's own user can't enter.
-    download
-        .args(["-o", "APT::Sandbox::User=root"])
-        .args(&names);
-    process::quiet(&mut download).map_err(anyhow::Error::msg)?;
-    for entry in fs::read_dir(&debs)? {
-        let deb = entry?.path();
-        let is_kernel = super::file_name(&deb).starts_with(&format!("{kernel}_"));
-        let target = dir.join(if is_kernel { "kernel" } else { "root" });
-        let mut unpack = process::command("dpkg");
-        process::quiet(unpack.arg("-x").arg(&deb).arg(&target)).map_err(anyhow::Error::msg)?;
-        fs::remove_file(&deb)?;
-    }
+    download(&names, &dir.join("debs"), |deb| {
+        let is_kernel = deb.starts_with(&format!("{kernel}_"));
+        dir.join(if is_kernel { "kernel" } else { "root" })
+    })?;
     let release = kernel.trim_start_matches("linux-image-");
     let parts = parts(release);
     let image = dir.join("kernel/boot").join(format!("vmlinuz-{release}"));
     archive::unpack_kernel(&image, &parts.kernel)?;
     fs::write(&ready, format!("{VERSION} {release}\n"))?;
     Ok(parts)
+}
+
+/// Downloads packages into a folder and unpacks each into the one that `target` says for its file.
+pub(super) fn download(
+    names: &[String],
+    debs: &Path,
+    target: impl Fn(&str) -> PathBuf,
+) -> Result<()> {
+    fs::create_dir_all(debs).with_context(|| format!("creating {}", debs.display()))?;
+    let mut download = process::command("apt-get");
+    download.current_dir(debs).args(["download", "-qq"]);
+    // Who runs it may own a folder that apt's own user can't enter.
+    download.args(["-o", "APT::Sandbox::User=root"]).args(names);
+    process::quiet(&mut download).map_err(anyhow::Error::msg)?;
+    for entry in fs::read_dir(debs)? {
+        let deb = entry?.path();
+        let mut unpack = process::command("dpkg");
+        let target = target(&super::file_name(&deb));
+        process::quiet(unpack.arg("-x").arg(&deb).arg(target)).map_err(anyhow::Error::msg)?;
+        fs::remove_file(&deb)?;
+    }
+    Ok(())
+}
+
+/// A package and what it depends on itself.
+pub(super) fn needed(package: &str) -> Result<Vec<String>> {
+    let text = process::output(process::command("apt-cache").args(["depends", package]))?;
+    let depends = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "));
+    let mut names = vec![package.to_owned()];
+    names.extend(depends.map(str::to_owned));
+    if names.len() == 1 {
+        bail!("apt knows no package `{package}`");
+    }
+    Ok(names)
 }
 
 /// `linux-image-6.1.0-56-amd64`.

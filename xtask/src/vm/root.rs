@@ -60,6 +60,9 @@ pub(super) fn build(
         };
         prepare.push_str(&format!("insmod /mod/{name} {options}\n"));
     }
+    for module in &job.modules {
+        archive.file(&format!("mod/{}", file_name(module)), &fs::read(module)?)?;
+    }
     if job.network {
         prepare.push_str(NETWORK_UP);
     }

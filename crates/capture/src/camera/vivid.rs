@@ -12,7 +12,7 @@ use super::*;
 use crate::jpeg;
 
 /// Set in the virtual machine.
-const GATE: &str = "EDGEFLOW_TEST_VIVID";
+pub(super) const GATE: &str = "EDGEFLOW_TEST_VIVID";
 const WEBCAM: &str = "/dev/video0";
 const HDMI: &str = "/dev/video1";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,8 +25,9 @@ macro_rules! in_the_machine {
         }
     };
 }
+pub(super) use in_the_machine;
 
-fn camera(device: &str, wish: Wish) -> Camera {
+pub(super) fn camera(device: &str, wish: Wish) -> Camera {
     Camera::new(Options {
         device: device.parse().unwrap(),
         wish,
@@ -35,7 +36,7 @@ fn camera(device: &str, wish: Wish) -> Camera {
     })
 }
 
-fn wish(format: Option<PixelFormat>, size: (u32, u32), fps: f64) -> Wish {
+pub(super) fn wish(format: Option<PixelFormat>, size: (u32, u32), fps: f64) -> Wish {
     Wish {
         size: Some(size),
         fps: Some(fps),
@@ -45,7 +46,7 @@ fn wish(format: Option<PixelFormat>, size: (u32, u32), fps: f64) -> Wish {
 }
 
 /// The next picture; what is wrong meanwhile is in the camera's outage.
-fn next(camera: &mut Camera) -> Picture {
+pub(super) fn next(camera: &mut Camera) -> Picture {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
         if let Poll::Picture(picture) = camera.poll(Duration::from_millis(50)) {
@@ -56,7 +57,7 @@ fn next(camera: &mut Camera) -> Picture {
 }
 
 /// Waits for a time without pictures.
-fn down(camera: &mut Camera) -> (&'static str, Duration) {
+pub(super) fn down(camera: &mut Camera) -> (&'static str, Duration) {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
         if matches!(camera.poll(Duration::from_millis(20)), Poll::Down) {

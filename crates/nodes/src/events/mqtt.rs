@@ -5,12 +5,16 @@
 use std::{
     io::{self, Read, Write},
     net::{TcpStream, ToSocketAddrs},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use edgeflow::NodeError;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_types::ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 
 use super::courier::{Deliver, Failed};
 
@@ -45,9 +49,18 @@ struct Broker {
     password: String,
 }
 
+/// As whom, and whom to trust.
+pub(super) struct Account<'a> {
+    /// The client's name at the broker.
+    pub(super) client: &'a str,
+    pub(super) password: &'a str,
+    /// Certificates that the broker's is checked with, in place of the device's own.
+    pub(super) ca_file: Option<&'a Path>,
+}
+
 /// Delivers to `mqtt://[user@]host[:port]/topic` or `mqtts://`.
-pub(super) fn deliver(url: &str, password: &str, client: &str) -> Result<Deliver, NodeError> {
-    let broker = broker(url, password, client)?;
+pub(super) fn deliver(url: &str, account: &Account<'_>) -> Result<Deliver, NodeError> {
+    let broker = broker(url, account)?;
     Ok(Box::new(move |message| {
         let told = |text: String| Failed::Later(format!("{}: {text}", broker.host));
         let address = (broker.host.as_str(), broker.port);
@@ -66,14 +79,14 @@ pub(super) fn deliver(url: &str, password: &str, client: &str) -> Result<Deliver
     }))
 }
 
-fn broker(url: &str, password: &str, client: &str) -> Result<Broker, NodeError> {
+fn broker(url: &str, account: &Account<'_>) -> Result<Broker, NodeError> {
     let wrong = || {
         NodeError::new("parameter `mqtt` is an address like mqtt://user@broker:1883/site/events")
     };
     let address: ureq::http::Uri = url.parse().map_err(|_| wrong())?;
     let tls = match address.scheme_str() {
         Some("mqtt") => None,
-        Some("mqtts") => Some(Arc::new(trusting())),
+        Some("mqtts") => Some(Arc::new(trusting(roots(account.ca_file)?)?)),
         _ => return Err(wrong()),
     };
     let authority = address.authority().ok_or_else(wrong)?;
@@ -94,22 +107,40 @@ fn broker(url: &str, password: &str, client: &str) -> Result<Broker, NodeError> 
         port: authority.port_u16().unwrap_or(usual),
         tls,
         topic,
-        client: client.to_owned(),
+        client: account.client.to_owned(),
         user: user.to_owned(),
-        password: password.to_owned(),
+        password: account.password.to_owned(),
     })
 }
 
-fn trusting() -> ClientConfig {
+/// The device's certificates, or those of a file in PEM.
+fn roots(file: Option<&Path>) -> Result<RootCertStore, NodeError> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_protocol_versions(rustls::DEFAULT_VERSIONS)
-        .map_or_else(
-            |_| ClientConfig::builder().with_root_certificates(RootCertStore::empty()),
-            |versions| versions.with_root_certificates(roots),
-        )
-        .with_no_client_auth()
+    let Some(path) = file else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    };
+    let unusable = |why: String| {
+        let path = path.display();
+        NodeError::new(format!("parameter `mqtt_ca_file`: {path}: {why}"))
+    };
+    let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| unusable(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(unusable("there is no certificate in it".to_owned()));
+    }
+    Ok(roots)
+}
+
+fn trusting(roots: RootCertStore) -> Result<ClientConfig, NodeError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(rustls::DEFAULT_VERSIONS)?;
+    Ok(versions.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn connect(address: (&str, u16)) -> io::Result<TcpStream> {
@@ -213,9 +244,15 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use super::*;
 
+    const ACCOUNT: Account<'_> = Account {
+        client: "id",
+        password: "p",
+        ca_file: None,
+    };
+
     #[test]
     fn addresses_are_read_and_bad_ones_refused() {
-        let one = broker("mqtt://me@broker.local/site/a", "secret", "c").unwrap();
+        let one = broker("mqtt://me@broker.local/site/a", &ACCOUNT).unwrap();
         assert_eq!(
             (
                 one.host.as_str(),
@@ -225,7 +262,7 @@ mod tests {
             ),
             ("broker.local", 1883, "site/a", "me")
         );
-        assert_eq!(broker("mqtts://b:99/t", "", "c").unwrap().port, 99);
+        assert_eq!(broker("mqtts://b:99/t", &ACCOUNT).unwrap().port, 99);
         for bad in [
             "http://b/t",
             "mqtt://b",
@@ -234,13 +271,13 @@ mod tests {
             "mqtt://u:p@b/t",
             "b/t",
         ] {
-            assert!(broker(bad, "", "c").is_err(), "{bad}");
+            assert!(broker(bad, &ACCOUNT).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn packets_are_those_of_the_standard() {
-        let one = broker("mqtt://u@b/t", "p", "id").unwrap();
+        let one = broker("mqtt://u@b/t", &ACCOUNT).unwrap();
         assert_eq!(
             connect_packet(&one),
             b"\x10\x14\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02id\x00\x01u\x00\x01p"
@@ -251,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_broker_that_is_none_is_told() {
-        let one = broker("mqtt://b/t", "", "id").unwrap();
+        let one = broker("mqtt://b/t", &ACCOUNT).unwrap();
         struct Canned(Vec<u8>);
         impl Read for Canned {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -11,6 +11,7 @@ use std::{
 
 use edgeflow::testing::{Fixture, Setup, node};
 use edgeflow::{Codec, DETECTIONS, Detection, Frame, Meta, Severity};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
 
 use super::EventsNode;
@@ -219,7 +220,6 @@ fn an_mqtt_broker_gets_events_as_a_user_with_a_password() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let Some(broker) = Broker::start(dir.path()) else {
-        eprintln!("skipped: mosquitto and mosquitto-clients are not installed");
         return;
     };
     // Subscribes for good, so that nothing is missed.
@@ -245,6 +245,46 @@ fn an_mqtt_broker_gets_events_as_a_user_with_a_password() {
     assert!(got.get("picture").is_none());
 }
 
+#[test]
+fn an_mqtt_broker_is_believed_by_its_certificate_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let Some(broker) = Broker::start(dir.path()) else {
+        return;
+    };
+    assert!(broker.reader(&["-E"]).status.success());
+    let password = path("password");
+    std::fs::write(&password, "s3cret").unwrap();
+    let url = format!("mqtts://me@localhost:{}/site/events", broker.tls_port);
+    let params = |ca: &str| {
+        let ca = path(ca);
+        json!({"for_ms": 0, "mqtt": url, "mqtt_password_file": password, "mqtt_ca_file": ca})
+    };
+    // Another one of the same name.
+    let stranger = authority();
+    std::fs::write(path("stranger.pem"), stranger.pem()).unwrap();
+    let mut wary = node::<EventsNode>(&setup(&path("a")), params("stranger.pem")).unwrap();
+    feed(&mut wary, &[(0, &["cup"])]);
+    wait("the condition", || wary.condition().contains("certificate"));
+    let mut fixture = node::<EventsNode>(&setup(&path("b")), params("ca.pem")).unwrap();
+    feed(&mut fixture, &[(0, &["cup"])]);
+    let got = broker.reader(&["-C", "1", "-W", "20"]).stdout;
+    let got: Value = serde_json::from_slice(&got).unwrap();
+    assert_eq!(got["event"], json!("Seen"));
+    std::fs::write(path("empty.pem"), "nothing").unwrap();
+    for bad in ["empty.pem", "missing.pem"] {
+        let error = node::<EventsNode>(&setup(&path("c")), params(bad)).unwrap_err();
+        assert!(error.chain().contains("mqtt_ca_file"), "{}", error.chain());
+    }
+}
+
+/// A certificate that others can be checked with.
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
 fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !done() {
@@ -253,23 +293,37 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A mosquitto with one user, which ends with the test.
+/// A mosquitto with one user, with and without TLS, which ends with the test. `ca.pem` in its folder
+/// is what its certificate is checked with.
 struct Broker {
     process: Child,
     port: u16,
+    tls_port: u16,
 }
 
 impl Broker {
+    /// `None`, with a word about it, where there is none.
     fn start(dir: &Path) -> Option<Self> {
         let there = |name: &str| Command::new(name).arg("-h").output().is_ok();
         let programs = ["mosquitto", "/usr/sbin/mosquitto"];
-        let program = programs.into_iter().find(|name| there(name))?;
-        if !there("mosquitto_sub") {
+        let program = programs.into_iter().find(|name| there(name));
+        let Some(program) = program.filter(|_| there("mosquitto_sub")) else {
+            eprintln!("skipped: mosquitto and mosquitto-clients are not installed");
             return None;
+        };
+        let free = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [port, tls_port] = free.map(|free| free.local_addr().unwrap().port());
+        let authority = authority();
+        let key = KeyPair::generate().unwrap();
+        let own = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let own = own.signed_by(&key, &authority).unwrap();
+        for (name, text) in [
+            ("ca.pem", authority.pem()),
+            ("own.pem", own.pem()),
+            ("key.pem", key.serialize_pem()),
+        ] {
+            std::fs::write(dir.join(name), text).unwrap();
         }
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
         let (config, users) = (dir.join("mosquitto.conf"), dir.join("users"));
         let made = Command::new("mosquitto_passwd")
             .args(["-b", "-c"])
@@ -279,8 +333,11 @@ impl Broker {
         assert!(made.unwrap().success());
         // As root it would become another user, who can't read the file.
         let text = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous false\nuser root\npassword_file {}\n",
-            users.display()
+            "per_listener_settings false\nallow_anonymous false\nuser root\npassword_file {}\n\
+             listener {port} 127.0.0.1\nlistener {tls_port} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
+            users.display(),
+            dir.join("own.pem").display(),
+            dir.join("key.pem").display(),
         );
         std::fs::write(&config, text).unwrap();
         let process = Command::new(program)
@@ -290,9 +347,14 @@ impl Broker {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let broker = Self { process, port };
+        let broker = Self {
+            process,
+            port,
+            tls_port,
+        };
         wait("the broker", || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
+            [port, tls_port].map(|port| TcpStream::connect(("127.0.0.1", port)).is_ok())
+                == [true; 2]
         });
         Some(broker)
     }

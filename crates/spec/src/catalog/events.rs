@@ -127,5 +127,10 @@ pub(super) const EVENTS: Builtin = Builtin {
             ParamKind::Text,
             "File on the device with the password of the user at the broker.",
         ),
+        optional(
+            "mqtt_ca_file",
+            ParamKind::Text,
+            "File on the device with certificates in PEM that the broker's is checked with, in place of those that the device trusts.",
+        ),
     ],
 };
