@@ -33,6 +33,11 @@ const TEST: &[Tool] = &[
         packages: &["g++"],
     },
     Tool {
+        programs: &["make"],
+        purpose: "building a camera driver for the virtual machine",
+        packages: &["make"],
+    },
+    Tool {
         programs: &["npm"],
         purpose: "the dashboard's tests and build",
         packages: &["nodejs", "npm"],

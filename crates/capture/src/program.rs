@@ -11,7 +11,7 @@ mod child;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub use arguments::{Decoder, Input, Options};
+pub use arguments::{Decoder, Input, Options, RtspTransport};
 use child::Child;
 
 use crate::url::mask_credentials;

@@ -10,7 +10,7 @@ use edgeflow::{Condition, Context, Counter, Frame, NodeError, Outputs, Source, S
 use edgeflow_capture::avi::{AviError, AviReader};
 use edgeflow_capture::jpeg;
 use edgeflow_capture::mjpeg::MjpegReader;
-use edgeflow_capture::program::{self, Decoder, Options, Poll, ProgramSource};
+use edgeflow_capture::program::{self, Decoder, Options, Poll, ProgramSource, RtspTransport};
 use edgeflow_capture::url::with_password;
 use serde::Deserialize;
 
@@ -41,6 +41,12 @@ pub(crate) struct Params {
     decoder: String,
     #[serde(default = "yes")]
     low_latency: bool,
+    #[serde(default = "tcp")]
+    rtsp_transport: String,
+}
+
+fn tcp() -> String {
+    RtspTransport::default().name().to_owned()
 }
 
 fn software() -> String {
@@ -257,12 +263,17 @@ fn open(ctx: &Context, params: &Params) -> Result<Input, NodeError> {
 }
 
 fn start(params: &Params, decoder: Decoder, input: program::Input) -> Result<Input, NodeError> {
+    let rtsp_transport = RtspTransport::from_name(&params.rtsp_transport).ok_or_else(|| {
+        let names = RtspTransport::ALL.map(RtspTransport::name).join(" or ");
+        NodeError::new(format!("parameter `rtsp_transport` is {names}"))
+    })?;
     let source = ProgramSource::open(Options {
         input,
         fps: params.fps,
         repeat: params.repeat,
         decoder,
         low_latency: params.low_latency,
+        rtsp_transport,
     })?;
     Ok(Input::Program(Box::new(source)))
 }

@@ -89,6 +89,34 @@ impl Decoder {
     }
 }
 
+/// What carries the pictures of an RTSP source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RtspTransport {
+    /// The connection of the requests: nothing is lost, and one port is enough.
+    #[default]
+    Tcp,
+    /// Packets of their own, for cameras that know nothing else.
+    Udp,
+}
+
+impl RtspTransport {
+    /// All.
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+
+    /// Lower-case name, as in system.yaml and for ffmpeg.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// By name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+}
+
 /// What to read and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -102,6 +130,8 @@ pub struct Options {
     pub decoder: Decoder,
     /// Streams: no buffering, a short look before the first picture.
     pub low_latency: bool,
+    /// RTSP sources only.
+    pub rtsp_transport: RtspTransport,
 }
 
 impl Options {
@@ -113,6 +143,7 @@ impl Options {
             repeat: true,
             decoder: Decoder::default(),
             low_latency: true,
+            rtsp_transport: RtspTransport::default(),
         }
     }
 
@@ -181,10 +212,10 @@ impl Options {
         let input = if has_credentials(source) {
             add(&["-f", "concat", "-safe", "0"]);
             add(&["-protocol_whitelist", PROTOCOLS, "-i", "pipe:0"]);
-            list_of(source)
+            list_of(source, self.rtsp_transport)
         } else {
             if is_rtsp(source) {
-                add(&["-rtsp_transport", "tcp"]);
+                add(&["-rtsp_transport", self.rtsp_transport.name()]);
             }
             // A file's name could begin with a dash.
             let here = is_file(source) && !source.starts_with('/');
@@ -221,12 +252,13 @@ pub(super) struct Start {
 }
 
 /// A list with one entry, in the format of ffmpeg's `concat`.
-fn list_of(source: &str) -> String {
+fn list_of(source: &str, transport: RtspTransport) -> String {
     // In quotes everything is itself, except a quote and a line's end.
     let quoted = source.replace('\'', r"'\''").replace(['\n', '\r'], "");
     let mut list = format!("ffconcat version 1.0\nfile '{quoted}'\n");
     if is_rtsp(source) {
-        list.push_str("option rtsp_transport tcp\n");
+        let name = transport.name();
+        list.push_str(&format!("option rtsp_transport {name}\n"));
     }
     list
 }
@@ -276,6 +308,14 @@ mod tests {
         assert_eq!(
             line(&options("rtsp://h/1")),
             format!("-rtsp_transport tcp -nostdin -i rtsp://h/1 {tail}")
+        );
+        let packets = Options {
+            rtsp_transport: RtspTransport::Udp,
+            ..options("rtsp://h/1")
+        };
+        assert_eq!(
+            line(&packets),
+            format!("-rtsp_transport udp -nostdin -i rtsp://h/1 {tail}")
         );
         let slow = Options {
             fps: Some(5.0),

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use edgeflow_capture::jpeg;
-use edgeflow_capture::program::{Input, Options, Poll, ProgramError, ProgramSource};
+use edgeflow_capture::program::{Input, Options, Poll, ProgramError, ProgramSource, RtspTransport};
 
 mod servers;
 
@@ -174,6 +174,15 @@ fn until_down(source: &mut ProgramSource) -> String {
 
 #[test]
 fn an_rtsp_camera_with_a_password_is_read_and_comes_back() {
+    rtsp_comes_back(RtspTransport::Tcp);
+}
+
+#[test]
+fn an_rtsp_camera_over_udp_is_read_and_comes_back() {
+    rtsp_comes_back(RtspTransport::Udp);
+}
+
+fn rtsp_comes_back(transport: RtspTransport) {
     if !has_ffmpeg() {
         return;
     }
@@ -181,7 +190,11 @@ fn an_rtsp_camera_with_a_password_is_read_and_comes_back() {
         return;
     };
     let url = format!("rtsp://admin:s3cret@127.0.0.1:{}/camera", server.port);
-    let mut source = open(&url, true).unwrap();
+    let mut source = ProgramSource::open(Options {
+        rtsp_transport: transport,
+        ..Options::new(Input::Source(url))
+    })
+    .unwrap();
     pictures(&mut source, 5);
     let child = source.child_id().unwrap();
     let line = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap();

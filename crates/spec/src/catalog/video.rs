@@ -80,6 +80,16 @@ pub(super) const VIDEO: Builtin = Builtin {
             summary: "Streams: no buffering before decoding. `false` helps where packets come late or \
                       in a wrong order.",
         },
+        Param {
+            name: "rtsp_transport",
+            kind: ParamKind::Choice {
+                options: Cow::Borrowed(&[Cow::Borrowed("tcp"), Cow::Borrowed("udp")]),
+            },
+            required: false,
+            default: ParamDefault::Text("tcp"),
+            summary: "What carries the pictures of `rtsp://` sources. `udp` is for cameras that know \
+                      nothing else: pictures may be lost or broken.",
+        },
     ],
 };
 
