@@ -252,6 +252,7 @@ impl FusedNode for Join {
 struct Crew {
     sleep: Duration,
     fail: Option<String>,
+    die_at: Option<u32>,
     most: Fact,
     most_seen: usize,
     torn_down: std::path::PathBuf,
@@ -260,6 +261,7 @@ struct Crew {
 struct Hand {
     sleep: Duration,
     fail: Option<String>,
+    die_at: Option<u32>,
     at_work: Arc<AtomicUsize>,
 }
 
@@ -273,6 +275,7 @@ impl ParallelNode for Crew {
         Ok(Self {
             sleep: Duration::from_millis(params.sleep_ms),
             fail: params.fail,
+            die_at: params.die_at,
             most: ctx.fact("at_once"),
             most_seen: 0,
             torn_down: ctx.state_dir().join("torn-down"),
@@ -284,6 +287,7 @@ impl ParallelNode for Crew {
         let hand = || Hand {
             sleep: self.sleep,
             fail: self.fail.clone(),
+            die_at: self.die_at,
             at_work: Arc::clone(&at_work),
         };
         Ok(std::iter::repeat_with(hand).take(4).collect())
@@ -292,6 +296,9 @@ impl ParallelNode for Crew {
     fn work(hand: &mut Hand, input: &Input) -> Result<usize, NodeError> {
         let number = number(&input.frame);
         let at_work = hand.at_work.fetch_add(1, Ordering::Relaxed) + 1;
+        if hand.die_at == Some(number) {
+            std::process::abort();
+        }
         // The first of four takes longest.
         std::thread::sleep(hand.sleep * (4 - number % 4));
         hand.at_work.fetch_sub(1, Ordering::Relaxed);

@@ -42,6 +42,8 @@ const IDLE_WAIT: Duration = Duration::from_secs(1);
 const ERROR_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait for durable consumers when stopping; never more than half of the stop grace.
 const MAX_DRAIN: Duration = Duration::from_secs(3);
+/// How long a frame that comes again waits until those before it are acknowledged.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 /// Log filter of a node process unless `EDGEFLOW_LOG` is set.
 const LOG_FILTER: &str = "info";
 
@@ -254,6 +256,9 @@ impl Session {
             let Some(received) = received else {
                 continue;
             };
+            if received.redelivered {
+                self.settle_before()?;
+            }
             let came = arrived(&received);
             let Received { port, frame, .. } = received;
             let origin = frame.clone();
@@ -275,6 +280,20 @@ impl Session {
         self.status.set_state(NodeState::Stopping);
         node.teardown();
         Ok(())
+    }
+
+    /// A frame that comes again may be what the process died with: those before it are acknowledged
+    /// first, so that none of them is blamed if that happens once more.
+    fn settle_before(&mut self) -> Result<(), RunError> {
+        let until = Instant::now() + SETTLE_PATIENCE;
+        loop {
+            self.chain.settle(&mut self.subscriber);
+            let left = until.saturating_duration_since(Instant::now());
+            if self.chain.is_empty() || left.is_zero() || self.stop.is_requested() {
+                return Ok(());
+            }
+            self.subscriber.wait(left).map_err(RunError::Inputs)?;
+        }
     }
 
     /// What comes of a result of the loop. False: the node is stopping, and the frame has not been

@@ -258,6 +258,21 @@ impl Subscriber {
         Ok(batch)
     }
 
+    /// Waits until it is woken, up to `timeout`, and takes no frame meanwhile.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec::try_from(timeout).ok();
+        let mut fds = [PollFd::from_borrowed_fd(self.waker.as_fd(), PollFlags::IN)];
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        if !fds[0].revents().is_empty() {
+            self.waker.clear();
+        }
+        Ok(())
+    }
+
     /// Acknowledges the frame that was received last, without asking for another one.
     pub fn ack(&mut self) {
         self.finish(false);

@@ -35,6 +35,11 @@ impl Chain {
             .all(|(output, mark)| output.settled() >= *mark)
     }
 
+    /// Whether every frame is acknowledged.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// A frame that became the frames up to `marks`.
     pub(super) fn push(&mut self, held: Held, marks: Vec<u64>) {
         self.waiting.push_back((held, marks));

@@ -1,6 +1,7 @@
 //! The loop of a node that works on several frames at a time: hands frames to workers, and finishes
 //! them in the order in which they came. Takes a frame only when a worker is free, so that one that
-//! waits at the producer can still be passed over for a newer one.
+//! waits at the producer can still be passed over for a newer one. A frame that comes again is worked
+//! on alone: if the process dies once more, it is the one that is to blame.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -83,31 +84,44 @@ impl Session {
             if pool.has_idle() && line.pending.len() < most {
                 let received = self.subscriber.recv(IDLE_WAIT).map_err(RunError::Inputs)?;
                 if let Some(received) = received {
-                    self.take_up(received, &mut pool, &mut line);
+                    going = self.take_up(&mut node, received, &mut pool, &mut line)?;
                 }
                 pool.collect(Duration::ZERO, |number, work| line.put(number, work));
             } else {
                 pool.collect(IDLE_WAIT, |number, work| line.put(number, work));
             }
-            going = self.finish_line(&mut node, &mut line)?;
+            going = going && self.finish_line(&mut node, &mut line)?;
         }
-        while going && !line.pending.is_empty() {
-            pool.collect(IDLE_WAIT, |number, work| line.put(number, work));
-            going = self.finish_line(&mut node, &mut line)?;
+        if going {
+            self.finish_all(&mut node, &mut pool, &mut line)?;
         }
         self.status.set_state(NodeState::Stopping);
         node.teardown();
         Ok(())
     }
 
+    /// Hands a frame to a worker. False as of [`Self::finish_line`].
     fn take_up<N: ParallelNode>(
         &mut self,
+        node: &mut N,
         received: Received,
         pool: &mut Pool<N>,
         line: &mut Line<N::Made>,
-    ) {
+    ) -> Result<bool, RunError> {
         let came = arrived(&received);
-        let Received { port, frame, .. } = received;
+        let held = self.subscriber.hold();
+        let Received {
+            port,
+            frame,
+            redelivered,
+            ..
+        } = received;
+        if redelivered {
+            if !self.finish_all(node, pool, line)? {
+                return Ok(false);
+            }
+            self.settle_before()?;
+        }
         let input = Input { port, frame };
         let stage = if input.frame.header.kind == Kind::Error {
             Stage::Error
@@ -118,9 +132,29 @@ impl Session {
         line.pending.push_back(Pending {
             input,
             came,
-            held: self.subscriber.hold(),
+            held,
             stage,
         });
+        if redelivered {
+            return self.finish_all(node, pool, line);
+        }
+        Ok(true)
+    }
+
+    /// Waits for all that is worked on, and finishes it. False as of [`Self::finish_line`].
+    fn finish_all<N: ParallelNode>(
+        &mut self,
+        node: &mut N,
+        pool: &mut Pool<N>,
+        line: &mut Line<N::Made>,
+    ) -> Result<bool, RunError> {
+        while self.finish_line(node, line)? {
+            if line.pending.is_empty() {
+                return Ok(true);
+            }
+            pool.collect(IDLE_WAIT, |number, work| line.put(number, work));
+        }
+        Ok(false)
     }
 
     /// Finishes frames, up to the first that is still worked on. False: the node is stopping, and

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use edgeflow_proto::v1::DeadLettersAsk;
 use edgeflow_spec::qos::LinkQos;
 use rustix::process::Signal;
 use serde_json::json;
@@ -24,6 +25,12 @@ pub(crate) fn lines(path: &Path, different: usize) -> Vec<String> {
         assert!(start.elapsed() < PATIENCE, "{} of {different}", set.len());
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// How many different lines a file has.
+pub(crate) fn different(path: &Path) -> usize {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().collect::<BTreeSet<&str>>().len()
 }
 
 #[test]
@@ -102,4 +109,34 @@ fn frames_that_went_two_ways_come_together_again_though_one_way_is_killed() {
         .collect();
     assert!(order.is_sorted());
     join.report(|report| report.stats.as_ref().is_some_and(|it| it.frames >= 120));
+}
+
+#[test]
+fn in_a_chain_the_frame_that_kills_is_put_aside_and_no_other() {
+    let (world, qos) = (World::new(), LinkQos::durable());
+    let written = world.path("numbers");
+    let params = json!({"count": 100});
+    let numbers = world.start("numbers", "numbers", None, Some("relay"), &qos, params);
+    // Slower than the relay, which is done with frames that are not acknowledged yet.
+    let params = json!({"write_to": written, "sleep_ms": 5});
+    let _collect = world.start("collect", "collect", Some("relay"), None, &qos, params);
+    let start = || {
+        let (from, to) = (Some("numbers"), Some("collect"));
+        world.start("relay", "relay", from, to, &qos, json!({"die_at": 50}))
+    };
+    let mut relay = start();
+    let mut lives = 0;
+    while different(&written) < 99 {
+        if relay.has_ended() {
+            lives += 1;
+            assert!(lives <= 10, "it goes on");
+            relay = start();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let got: BTreeSet<String> = lines(&written, 99).into_iter().collect();
+    assert!(!got.contains("50"));
+    let letters = numbers.dead_letters(DeadLettersAsk::default()).dead_letters;
+    let sequences: Vec<u64> = letters.iter().map(|it| it.sequence).collect();
+    assert_eq!(sequences, [50]);
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
-use edgeflow_proto::v1::NodeReport;
+use edgeflow_proto::v1::{DeadLettersAsk, NodeReport};
 use edgeflow_spec::qos::LinkQos;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::chains::lines;
+use crate::chains::{different, lines};
 use crate::process::*;
 
 const FRAMES: usize = 200;
@@ -94,4 +95,30 @@ fn an_error_of_a_worker_keeps_its_place_and_a_panic_ends_the_process() {
     let output = panicking.wait();
     assert_eq!(output.status.code(), Some(101));
     assert!(String::from_utf8_lossy(&output.stderr).contains("a bug"));
+}
+
+#[test]
+fn of_several_frames_at_a_time_the_one_that_kills_is_put_aside() {
+    let world = World::new();
+    let written = world.path("numbers-written");
+    let [source, _collect] = ends(&world, &written);
+    let params = json!({"sleep_ms": 1, "die_at": 50});
+    let dead = || source.dead_letters(DeadLettersAsk::default()).dead_letters;
+    let mut lives = 0;
+    let mut crew_now = crew(&world, params.clone());
+    while different(&written) < FRAMES - 1 {
+        if crew_now.has_ended() {
+            lives += 1;
+            assert!(lives <= 10, "it goes on");
+            crew_now = crew(&world, params.clone());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // One that was before it in the first life may be blamed for that.
+    let most = LinkQos::durable().max_deliveries;
+    assert!((most..=most + 1).contains(&lives), "{lives}");
+    let got = lines(&written, FRAMES - 1);
+    assert!(!got.contains(&"50".to_owned()));
+    let sequences: Vec<u64> = dead().iter().map(|it| it.sequence).collect();
+    assert_eq!(sequences, [50]);
 }

@@ -203,6 +203,11 @@ impl Process {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().unwrap();
+        child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) fn wait(mut self) -> Output {
         let mut child = self.child.take().unwrap();
