@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::vivid::*;
 use super::*;
+use crate::jpeg;
 use crate::pattern::TestCard;
 
 const DEVICE: &str = "/dev/video9";
@@ -18,6 +19,15 @@ fn tool(args: &[&str]) {
     let mut tool = Command::new("v4l2-ctl");
     let status = tool.args(["-d", DEVICE]).args(args).status().unwrap();
     assert!(status.success(), "{args:?}");
+}
+
+/// Stops the writer whatever becomes of the test.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Writes pictures in turn until it is stopped.
@@ -45,8 +55,14 @@ fn loopback_jpeg_passes_through_untouched_and_its_end_is_noticed() {
     ]);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _end = StopAtEnd(&stop);
         let writer = scope.spawn(|| write(&pictures, &stop));
         let mut camera = camera(DEVICE, wish(None, (640, 480), 30.0));
+        // The driver shows empty buffers until something is written.
+        let first = std::iter::repeat_with(|| next(&mut camera))
+            .take(10)
+            .find(|picture| jpeg::inspect(&picture.bytes).is_ok());
+        assert!(first.is_some(), "nothing but empty buffers");
         for _ in 0..30 {
             let picture = next(&mut camera);
             assert_eq!(picture.format, PixelFormat::Mjpg);
