@@ -75,7 +75,7 @@ impl Session {
         workers: Vec<N::Worker>,
     ) -> Result<(), RunError> {
         let most = workers.len() * (1 + WAITING);
-        let mut pool = Pool::<N>::start(workers, self.subscriber.waker());
+        let mut pool = Pool::<N>::start(workers, &self.subscriber.waker());
         let mut line = Line::new();
         let mut going = true;
         while going && !self.stop.is_requested() {

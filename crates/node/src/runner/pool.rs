@@ -48,7 +48,7 @@ pub(super) struct Pool<N: ParallelNode> {
 
 impl<N: ParallelNode> Pool<N> {
     /// `waker` is woken when something is done.
-    pub(super) fn start(workers: Vec<N::Worker>, waker: Waker) -> Self {
+    pub(super) fn start(workers: Vec<N::Worker>, waker: &Waker) -> Self {
         let (tell, done) = channel();
         let mut pool = Self {
             jobs: Vec::new(),
