@@ -67,7 +67,7 @@ fn loopback_jpeg_passes_through_untouched_and_its_end_is_noticed() {
             let picture = next(&mut camera);
             assert_eq!(picture.format, PixelFormat::Mjpg);
             assert_eq!((picture.width, picture.height), SIZE);
-            let same = pictures.iter().any(|written| *written == picture.bytes);
+            let same = pictures.contains(&picture.bytes);
             assert!(same, "{} bytes, none of those written", picture.bytes.len());
         }
         let session = camera.session().unwrap();

@@ -88,9 +88,8 @@ fn an_end_by_will_and_a_broken_connection_blame_no_frame() {
         let mut consumer = fixture.consumer("c.0");
         assert_eq!(number(&expect(&mut consumer)), 0);
         // Stopped with the frame in its loop.
-        let held = consumer.hold();
+        let _held = consumer.hold();
         consumer.close();
-        drop(held);
     }
     // One process, whose broker goes again and again.
     let mut consumer = fixture.consumer("c.0");
