@@ -44,6 +44,21 @@ pub trait Backend: Send + std::fmt::Debug {
 /// Makes another one of a loaded model, for one thread.
 pub type Spare = Arc<dyn Fn() -> Result<Box<dyn Backend>, BackendError> + Send + Sync>;
 
+/// Shows outputs, whoever owns their values, as [`Backend::run`] does.
+pub(crate) fn show<D: AsRef<[f32]>>(
+    outputs: &[(Vec<usize>, D)],
+    take: &mut dyn FnMut(&[TensorView<'_>]),
+) {
+    let views: Vec<TensorView<'_>> = outputs
+        .iter()
+        .map(|(shape, data)| TensorView {
+            shape,
+            data: data.as_ref(),
+        })
+        .collect();
+    take(&views);
+}
+
 /// What a model runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Provider {
@@ -157,7 +172,7 @@ pub fn load(onnx: &[u8], options: &LoadOptions) -> Result<Loaded, BackendError> 
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

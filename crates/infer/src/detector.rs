@@ -259,6 +259,11 @@ impl Detector {
         self.engine.largest_batch()
     }
 
+    /// Why the model takes one picture at a time although its file says otherwise.
+    pub fn no_batches(&self) -> Option<&str> {
+        self.engine.no_batches()
+    }
+
     /// Why no faster runtime was taken, if the choice was left to us.
     pub fn passed_over(&self) -> &[String] {
         &self.passed_over

@@ -100,6 +100,11 @@ impl Engine {
             .map_or(1, |it| it.largest().max(1))
     }
 
+    /// Why pictures go through the runtime one by one although the model's file says otherwise.
+    pub(crate) fn no_batches(&self) -> Option<&str> {
+        self.shared.batcher.as_ref()?.given_up()
+    }
+
     /// An error is told once; from then on the shared one has to do.
     fn own(&mut self) -> Result<Option<&mut Box<dyn Backend>>, BackendError> {
         if matches!(self.own, Own::NotYet) {

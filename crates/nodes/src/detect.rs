@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use edgeflow::{Context, Detection, Input, NodeError, Outputs, ParallelNode, Timer, tracing};
+use edgeflow::{Context, Detection, Fact, Input, NodeError, Outputs, ParallelNode, Timer, tracing};
 use edgeflow_infer::detector::Timings;
 use edgeflow_infer::{Detector, LoadOptions, Options, Provider};
 use edgeflow_model::Description;
@@ -53,6 +53,38 @@ pub(crate) struct Detect {
     limits: Arc<Mutex<Limits>>,
     labels: Option<Vec<String>>,
     parts: Parts,
+    batches: Batches,
+}
+
+/// What the node shows of pictures that the model takes together.
+#[derive(Debug)]
+struct Batches {
+    fact: Fact,
+    largest: usize,
+    given_up: bool,
+}
+
+impl Batches {
+    fn new(ctx: &Context) -> Self {
+        Self {
+            fact: ctx.fact("batch"),
+            largest: 1,
+            given_up: false,
+        }
+    }
+
+    fn look(&mut self, detector: &Detector) {
+        let largest = detector.largest_batch();
+        if largest > self.largest && !self.given_up {
+            self.largest = largest;
+            self.fact.set(format!("up to {largest}"));
+        }
+        if let Some(why) = detector.no_batches().filter(|_| !self.given_up) {
+            self.given_up = true;
+            tracing::warn!(why, "the model takes one picture at a time after all");
+            self.fact.set(format!("none: {why}"));
+        }
+    }
 }
 
 /// What may change while workers are at work.
@@ -146,6 +178,7 @@ impl ParallelNode for Detect {
             })),
             labels: params.labels,
             parts: Parts::new(ctx),
+            batches: Batches::new(ctx),
         })
     }
 
@@ -195,6 +228,7 @@ impl ParallelNode for Detect {
         meta.set_detections(&detections)?;
         frame.set_meta(&meta);
         self.parts.record(&found.timings);
+        self.batches.look(&self.detector);
         out.send("out", frame)
     }
 

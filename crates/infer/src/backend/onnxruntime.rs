@@ -219,11 +219,7 @@ impl Backend for OnnxRuntime {
             let sizes = shape.iter().map(|size| usize::try_from(*size).unwrap_or(0));
             tensors.push((sizes.collect(), data));
         }
-        let views: Vec<TensorView<'_>> = tensors
-            .iter()
-            .map(|(shape, data)| TensorView { shape, data })
-            .collect();
-        take(&views);
+        super::show(&tensors, take);
         Ok(())
     }
 

@@ -77,11 +77,7 @@ impl Backend for RtenBackend {
             .enumerate()
             .map(|(index, value)| to_tensor(value).ok_or(BackendError::Output(index)))
             .collect::<Result<_, _>>()?;
-        let views: Vec<TensorView<'_>> = tensors
-            .iter()
-            .map(|(shape, data)| TensorView { shape, data })
-            .collect();
-        take(&views);
+        super::show(&tensors, take);
         Ok(())
     }
 

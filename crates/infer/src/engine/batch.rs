@@ -2,10 +2,10 @@
 //! waits for the runtime, takes along whoever came meanwhile, and hands out what was made. Knows
 //! neither models nor pictures; a tensor's first dimension counts pictures.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
-use crate::backend::{Backend, BackendError, TensorView};
+use crate::backend::{Backend, BackendError, TensorView, chain, show};
 
 /// Pictures of a batch at most.
 const MAX_BATCH: usize = 16;
@@ -17,8 +17,8 @@ type Outputs = Vec<(Vec<usize>, Vec<f32>)>;
 #[derive(Debug, Default)]
 pub(super) struct Batcher {
     open: Mutex<Option<Open>>,
-    /// The model turned out not to take several pictures.
-    given_up: AtomicBool,
+    /// Why the model is given one picture at a time after all.
+    given_up: OnceLock<String>,
     largest: AtomicUsize,
 }
 
@@ -55,7 +55,10 @@ impl Batcher {
         }
         match self.join(shape, input) {
             Place::Alone => lock(backend).run(shape, input, take),
-            Place::Follows(results, index) => show(&results.wait(index)?, take),
+            Place::Follows(results, index) => {
+                show(&results.wait(index)?, take);
+                Ok(())
+            }
             Place::Leads => {
                 let mut backend = lock(backend);
                 let Some(batch) = lock(&self.open).take() else {
@@ -69,7 +72,8 @@ impl Batcher {
                 let _told = TellEnd(&results);
                 self.lead(backend.as_mut(), batch);
                 drop(backend);
-                show(&results.wait(0)?, take)
+                show(&results.wait(0)?, take);
+                Ok(())
             }
         }
     }
@@ -79,10 +83,15 @@ impl Batcher {
         self.largest.load(Ordering::Relaxed)
     }
 
+    /// Why there are no batches any more, if there are none.
+    pub(super) fn given_up(&self) -> Option<&str> {
+        self.given_up.get().map(String::as_str)
+    }
+
     fn join(&self, shape: [usize; 4], input: &[f32]) -> Place {
         let [pictures, channels, height, width] = shape;
         let shape = [channels, height, width];
-        if pictures != 1 || self.given_up.load(Ordering::Relaxed) {
+        if pictures != 1 || self.given_up.get().is_some() {
             return Place::Alone;
         }
         let mut open = lock(&self.open);
@@ -120,7 +129,11 @@ impl Batcher {
             return results.put(outputs.into_iter().map(Ok).collect());
         }
         // It takes one picture at a time after all: here, and from now on.
-        self.given_up.store(true, Ordering::Relaxed);
+        let why = match &ran {
+            Err(error) => chain(error),
+            Ok(()) => format!("its outputs are not those of {count} pictures"),
+        };
+        self.given_up.get_or_init(|| why);
         let pictures = input.chunks(channels * height * width);
         let one = |input| {
             let mut made = None;
@@ -149,15 +162,6 @@ fn split(tensors: &[TensorView<'_>], count: usize) -> Option<Vec<Outputs>> {
         }
     }
     Some(all)
-}
-
-fn show(outputs: &Outputs, take: &mut dyn FnMut(&[TensorView<'_>])) -> Result<(), BackendError> {
-    let views: Vec<TensorView<'_>> = outputs
-        .iter()
-        .map(|(shape, data)| TensorView { shape, data })
-        .collect();
-    take(&views);
-    Ok(())
 }
 
 /// What was made of a batch.
@@ -333,7 +337,7 @@ mod tests {
         let (made, batcher) = five(16, Beyond::Fails);
         expect_sums(&made);
         assert_eq!(batcher.largest(), 3);
-        assert!(!batcher.given_up.load(Ordering::Relaxed));
+        assert_eq!(batcher.given_up(), None);
     }
 
     #[test]
@@ -341,7 +345,7 @@ mod tests {
         for beyond in [Beyond::Fails, Beyond::ForgetsPictures] {
             let (made, batcher) = five(1, beyond);
             expect_sums(&made);
-            assert!(batcher.given_up.load(Ordering::Relaxed));
+            assert!(batcher.given_up().is_some());
             assert!(matches!(
                 batcher.join([1, 3, 1, 2], &[0.0; 6]),
                 Place::Alone

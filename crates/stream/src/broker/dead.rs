@@ -87,7 +87,8 @@ pub(super) fn bury(
 /// A dead entry with its frame.
 #[derive(Debug)]
 pub(super) struct Dead {
-    note: String,
+    /// Names it in the list.
+    pub(super) note: String,
     entry: String,
     blob: Option<Vec<u8>>,
     pub(super) deliveries: u32,

@@ -179,7 +179,6 @@ fn serve(dial: &RedisDial, mut socket: UnixStream, life: &mut Life) -> Result<()
         },
         socket: socket.try_clone()?,
         shared: Arc::clone(&shared),
-        suspect: None,
         own: Some("0".to_owned()),
         claimed_at: Instant::now(),
     };
@@ -269,8 +268,6 @@ struct Entries {
     limits: Limits,
     socket: UnixStream,
     shared: Arc<Shared>,
-    /// The entry that was counted as a death and is given once more.
-    suspect: Option<String>,
     /// While what this member had in an earlier life is read: the last id of it.
     own: Option<String>,
     claimed_at: Instant,
@@ -350,7 +347,6 @@ impl Entries {
         };
         let deliveries = dead::count_death(connection, &self.key, &suspect.id)?;
         if deliveries < most {
-            self.suspect = Some(suspect.id.clone());
             return Ok(());
         }
         dead::bury(connection, &self.key, &self.group, &suspect.id, deliveries)?;
@@ -426,7 +422,7 @@ impl Entries {
                 Ok((frame, sent)) => {
                     ready.unacked.push(Unacked {
                         seq: frame.header.seq,
-                        suspected: self.suspect.take_if(|suspect| *suspect == id).is_some(),
+                        redelivered,
                         id,
                         blob: blob_key,
                         bytes: frame.encoded_len(),
@@ -464,7 +460,7 @@ impl Entries {
         if self.keeps {
             let done = [Unacked {
                 seq: 0,
-                suspected: false,
+                redelivered: false,
                 id,
                 blob,
                 bytes: 0,

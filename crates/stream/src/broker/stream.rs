@@ -51,6 +51,9 @@ pub(super) struct Stream {
     /// The last frame that the broker had when the connection was made: one that was sent before it
     /// broke may be there although no answer came.
     last: Option<FrameId>,
+    /// A dead entry that was put aside and is not ended yet, and its dead letter's id, so that none is
+    /// put aside twice when the broker does not answer.
+    buried: Option<(String, String)>,
 }
 
 impl Stream {
@@ -69,6 +72,7 @@ impl Stream {
             qos,
             lost,
             connection: None,
+            buried: None,
             held: Held::default(),
             added: None,
             last: None,
@@ -242,20 +246,28 @@ impl Stream {
         mut put: impl FnMut(Frame, u32) -> Result<String, E>,
         mut discard: impl FnMut(&str),
     ) -> Result<(), BrokerError> {
-        let Some(connection) = &mut self.connection else {
+        // After an error it is of no more use.
+        let Some(mut connection) = self.connection.take() else {
             return Ok(());
         };
-        while let Some(dead) = dead::oldest(connection, &self.key, &Limits::default())? {
-            let id = match dead.frame.clone().map(|frame| put(frame, dead.deliveries)) {
-                Some(Err(_)) => return Ok(()),
-                Some(Ok(id)) => Some(id),
-                None => None,
-            };
-            let removed = dead::remove(connection, &self.key, &dead)?;
-            if let Some(id) = id.filter(|_| !removed) {
+        while let Some(dead) = dead::oldest(&mut connection, &self.key, &Limits::default())? {
+            if self
+                .buried
+                .as_ref()
+                .is_none_or(|(note, _)| *note != dead.note)
+            {
+                self.buried = match dead.frame.clone().map(|frame| put(frame, dead.deliveries)) {
+                    Some(Ok(id)) => Some((dead.note.clone(), id)),
+                    None => None,
+                    Some(Err(_)) => break,
+                };
+            }
+            let removed = dead::remove(&mut connection, &self.key, &dead)?;
+            if let Some((_, id)) = self.buried.take().filter(|_| !removed) {
                 discard(&id);
             }
         }
+        self.connection = Some(connection);
         Ok(())
     }
 

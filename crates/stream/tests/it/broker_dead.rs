@@ -108,6 +108,24 @@ fn an_end_by_will_and_a_broken_connection_blame_no_frame() {
 }
 
 #[test]
+fn a_broker_that_goes_while_nothing_is_sent_is_noticed_and_found_again() {
+    let Some(mut fixture) = start(3) else {
+        return;
+    };
+    fixture.send(0..1);
+    fixture.stored(1);
+    fixture.redis.kill9().unwrap();
+    assert!(fixture.problem().contains("broker"));
+    fixture.redis.restart().unwrap();
+    let start = Instant::now();
+    while fixture.reports.recv_timeout(PATIENCE).unwrap().is_some() {
+        assert!(start.elapsed() < PATIENCE, "the problem stays");
+    }
+    let mut consumer = fixture.consumer("c.0");
+    assert_eq!(number(&expect(&mut consumer)), 0);
+}
+
+#[test]
 fn rubbish_in_the_list_of_the_dead_is_removed() {
     let Some(fixture) = start(3) else {
         return;

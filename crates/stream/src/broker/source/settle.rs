@@ -36,8 +36,8 @@ pub(super) struct Unacked {
     pub(super) id: String,
     pub(super) blob: Option<Vec<u8>>,
     pub(super) bytes: usize,
-    /// A consumer has died with it.
-    pub(super) suspected: bool,
+    /// It was given before, so a consumer may have died with it.
+    pub(super) redelivered: bool,
 }
 
 impl State {
@@ -201,8 +201,8 @@ pub(super) fn acknowledge(
     let blobs: Vec<&[u8]> = done.iter().filter_map(|u| u.blob.as_deref()).collect();
     let state = state_key(key);
     let mut transaction = Transaction::new(0);
-    for suspected in done.iter().filter(|unacked| unacked.suspected) {
-        dead::forget_deaths(&mut transaction, key, &suspected.id);
+    for again in done.iter().filter(|unacked| unacked.redelivered) {
+        dead::forget_deaths(&mut transaction, key, &again.id);
     }
     let key = key.as_bytes();
     transaction.command(&[&[b"XACK", key, group.as_bytes()], &ids[..]].concat());
@@ -228,7 +228,7 @@ mod tests {
             id: format!("{seq}-0"),
             blob: None,
             bytes: 10,
-            suspected: false,
+            redelivered: false,
         }
     }
 
