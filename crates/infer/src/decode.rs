@@ -2,9 +2,11 @@
 //! geometry of the picture and suppression are not theirs.
 
 mod centerface;
+mod distances;
 mod end_to_end;
 mod grid;
 mod nanodet;
+mod picodet;
 mod ssd;
 #[cfg(test)]
 mod testing;
@@ -67,7 +69,8 @@ impl Decode for Family {
         let sizes = match self {
             Self::Yolox | Self::Yolov5 => last(0).map(|values| values.saturating_sub(5)),
             Self::Yolov8 => middle().map(|values| values.saturating_sub(4)),
-            Self::NanoDet => last(0).map(|values| values.saturating_sub(nanodet::BOX_VALUES)),
+            Self::NanoDet => last(0).map(|values| values.saturating_sub(distances::VALUES)),
+            Self::PicoDet => last(0),
             // One of the outputs has the boxes; the background is no class.
             Self::Ssd => ssd::classes(tensors),
             Self::EndToEnd => None,
@@ -105,6 +108,7 @@ impl Decode for Family {
             Self::EndToEnd => end_to_end::decode(&outputs, boxes),
             Self::Ssd => ssd::decode(&outputs, boxes),
             Self::NanoDet => nanodet::decode(&outputs, boxes),
+            Self::PicoDet => picodet::decode(&outputs, boxes),
             Self::CenterFace => centerface::decode(&outputs, boxes),
         };
         decoded.map_err(|expected| DecodeError::Shape {
@@ -212,6 +216,17 @@ mod tests {
         assert_eq!(guess(&[&[1, 4420, 4], &[1, 4420, 21]]), Some(("ssd", 20)));
         let heat: [&[usize]; 3] = [&[1, 1, 16, 16], &[1, 2, 16, 16], &[1, 2, 16, 16]];
         assert_eq!(guess(&heat), Some(("centerface", 1)));
+        let grids: [&[usize]; 8] = [
+            &[1, 64, 10],
+            &[1, 16, 10],
+            &[1, 4, 10],
+            &[1, 1, 10],
+            &[1, 64, 32],
+            &[1, 16, 32],
+            &[1, 4, 32],
+            &[1, 1, 32],
+        ];
+        assert_eq!(guess(&grids), Some(("picodet", 10)));
         assert_eq!(guess(&[&[1, 1000]]), None);
     }
 }

@@ -93,7 +93,7 @@ pub enum DetectorError {
     },
     /// A model of no known family.
     #[error(
-        "model {} is of no supported kind: {reason}; supported are outputs of YOLOX, YOLOv5 to 12, SSD and UltraFace, NanoDet-Plus and CenterFace (docs/models.md)",
+        "model {} is of no supported kind: {reason}; supported are outputs of YOLOX, YOLOv5 to 12, SSD and UltraFace, NanoDet-Plus, PicoDet and CenterFace (docs/models.md)",
         .path.display()
     )]
     Unsupported {

@@ -28,8 +28,8 @@ pub struct Description {
     /// Names of its classes, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// How its outputs are decoded: `yolox`, `yolov5`, `yolov8`, `yolov10`, `ssd`, `nanodet` or
-    /// `centerface`.
+    /// How its outputs are decoded: `yolox`, `yolov5`, `yolov8`, `yolov10`, `ssd`, `nanodet`,
+    /// `picodet` or `centerface`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<String>,
     /// Where the picture goes: `top-left`, `center` or `stretch`.

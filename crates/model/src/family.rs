@@ -18,19 +18,23 @@ pub enum Family {
     Ssd,
     /// One output `[1, cells, classes + 32]`, cells of strides 8, 16, 32 and 64 (NanoDet-Plus).
     NanoDet,
+    /// `[1, cells, classes]` for each of the strides 8, 16, 32 and 64, then `[1, cells, 32]` for each
+    /// (PicoDet without its post-processing).
+    PicoDet,
     /// Heat map, scale, offset and landmarks at stride 4.
     CenterFace,
 }
 
 impl Family {
     /// Every family, in the order in which outputs are tried.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Yolox,
         Self::Yolov5,
         Self::Yolov8,
         Self::EndToEnd,
         Self::Ssd,
         Self::NanoDet,
+        Self::PicoDet,
         Self::CenterFace,
     ];
 
@@ -43,6 +47,7 @@ impl Family {
             Self::EndToEnd => "yolov10",
             Self::Ssd => "ssd",
             Self::NanoDet => "nanodet",
+            Self::PicoDet => "picodet",
             Self::CenterFace => "centerface",
         }
     }
@@ -64,6 +69,14 @@ impl Family {
                     order: ChannelOrder::Bgr,
                     mean: [103.53, 116.28, 123.675],
                     deviation: [57.375, 57.12, 58.395],
+                },
+            ),
+            Self::PicoDet => (
+                Placement::Stretch,
+                Colours {
+                    order: ChannelOrder::Rgb,
+                    mean: [123.675, 116.28, 103.53],
+                    deviation: [58.395, 57.12, 57.375],
                 },
             ),
             Self::CenterFace => (Placement::TopLeft, Colours::plain(ChannelOrder::Rgb)),

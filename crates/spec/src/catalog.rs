@@ -158,7 +158,7 @@ impl ParamDefault {
 }
 
 /// Models that `detect` knows by name.
-pub const MODELS: [&str; 2] = ["centerface", "yolox-nano"];
+pub const MODELS: [&str; 3] = ["centerface", "picodet-layout", "yolox-nano"];
 
 const OUT_FRAMES: Port = Port {
     name: "out",
@@ -280,8 +280,9 @@ const DETECT: Builtin = Builtin {
             kind: ParamKind::Model,
             required: true,
             default: ParamDefault::None,
-            summary: "`centerface` (faces), `yolox-nano` (80 kinds of objects), or an ONNX file by \
-                      name or path: YOLOX, YOLOv5 to 12, SSD, UltraFace, NanoDet-Plus, CenterFace.",
+            summary: "`centerface` (faces), `yolox-nano` (80 kinds of objects), `picodet-layout` (parts \
+                      of printed pages), or an ONNX file by \
+                      name or path: YOLOX, YOLOv5 to 12, SSD, UltraFace, NanoDet-Plus, PicoDet, CenterFace.",
         },
         Param {
             name: "threshold",

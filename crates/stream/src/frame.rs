@@ -330,7 +330,7 @@ impl RawHeader {
 
     /// Makes the frame of the header and the bytes that follow it, which must be
     /// [`Self::body_len`] long.
-    pub fn finish(self, body: &Bytes) -> Result<Frame, FrameError> {
+    pub fn finish(self, mut body: Bytes) -> Result<Frame, FrameError> {
         let need = self.body_len();
         if body.len() != need {
             return Err(FrameError::Truncated {
@@ -338,9 +338,8 @@ impl RawHeader {
                 need: HEADER_LEN + need,
             });
         }
-        let meta = body.slice(..self.meta_len as usize);
-        let payload = body.slice(self.meta_len as usize..);
-        self.finish_parts(meta, payload)
+        let meta = body.split_to(self.meta_len());
+        self.finish_parts(meta, body)
     }
 
     /// Makes the frame of the header and what follows it, in two buffers.
@@ -567,7 +566,7 @@ impl Frame {
         if bytes.len() > need {
             return Err(FrameError::Trailing(bytes.len() - need));
         }
-        raw.finish(&bytes.slice(HEADER_LEN..))
+        raw.finish(bytes.slice(HEADER_LEN..))
     }
 }
 

@@ -13,6 +13,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
+pub(crate) mod handover;
 pub mod memory;
 pub(crate) mod pipe;
 pub mod shm;
@@ -35,12 +36,29 @@ pub trait Listen: Send {
 /// The consumer's side: a way to connect to one producer.
 pub trait Dial: Send {
     /// Connects. Must not block for long.
-    fn dial(&mut self) -> io::Result<OwnedFd>;
+    fn dial(&mut self) -> io::Result<Dialed>;
     /// The address, for messages.
     fn address(&self) -> String;
     /// What carries the link to a producer on another device; `None`: the producer is on this one.
     fn via(&self) -> Option<&'static str> {
         None
+    }
+}
+
+/// A new connection to a producer.
+#[derive(Debug)]
+pub struct Dialed {
+    pub(crate) socket: OwnedFd,
+    /// Carries the frames, if the producer is a thread of this process; the socket all else.
+    pub(crate) frames: Option<handover::Receiver>,
+}
+
+impl From<OwnedFd> for Dialed {
+    fn from(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            frames: None,
+        }
     }
 }
 

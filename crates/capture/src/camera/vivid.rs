@@ -167,7 +167,9 @@ fn vivid_planes_that_lie_apart_are_put_together() {
     let taken = loop {
         assert!(start.elapsed() < PATIENCE);
         if let Some(taken) = stream
-            .next(Duration::from_millis(100), &mut counters)
+            .next(Duration::from_millis(100), &mut counters, |_, len| {
+                vec![0; len]
+            })
             .unwrap()
         {
             break taken;

@@ -278,6 +278,17 @@ fn yolox_finds_the_person() {
 }
 
 #[test]
+fn picodet_takes_the_photo_for_a_figure() {
+    let figure = Detection {
+        score: 0.9,
+        w: 512.0,
+        h: 512.0,
+        ..Detection::default()
+    };
+    check("picodet-layout", "layout_cdla.onnx", "figure", figure);
+}
+
+#[test]
 fn a_model_by_path_is_recognised_by_its_digest() {
     let Some(path) = asset("yolox_nano.onnx") else {
         return;

@@ -85,7 +85,7 @@ pub(super) fn parse(
         (_, true) => blob.ok_or(EntryError::NoBlob)?,
         _ => return Err(EntryError::Fields),
     };
-    Ok((header.finish(&Bytes::from(body))?, sent))
+    Ok((header.finish(Bytes::from(body))?, sent))
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! The consumer's side: answers a subscriber like a producer would, with what a stream of the
 //! broker has. Two threads a connection, so that acknowledgements go out while a read waits.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,18 +17,18 @@ use super::stream::create_group;
 use super::{
     ANSWER_TIMEOUT, BLOCK, BrokerError, READER_TIMEOUT, TRANSPORT, connect, describe, state_key,
 };
-use crate::frame::{Frame, Limits};
+use crate::frame::Limits;
 use crate::link::{
-    Accept, DATA_PREFIX_LEN, Decoder, Hello, Message, PROTOCOL_MAX, Reject, RejectCode, Role,
-    encode, encode_data_prefix, negotiate,
+    Accept, Data, Decoder, Hello, Message, PROTOCOL_MAX, Reject, RejectCode, Role, encode,
+    negotiate,
 };
-use crate::transport::{Dial, grow_send_buffer};
+use crate::transport::{Dial, Dialed, handover};
 
 mod settle;
 
 use settle::{Settler, Shared, Unacked};
 
-/// Time for the subscriber's greeting, and for it to take a frame off the socket.
+/// Time for the subscriber's greeting, and for it to take the answer off the socket.
 const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a producer is waited for that has not been at the broker yet, and how often it is
 /// looked for. Less than the subscriber waits for an answer.
@@ -96,11 +95,12 @@ impl RedisDial {
 }
 
 impl Dial for RedisDial {
-    fn dial(&mut self) -> io::Result<OwnedFd> {
+    fn dial(&mut self) -> io::Result<Dialed> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         theirs.set_read_timeout(Some(PEER_TIMEOUT))?;
         theirs.set_write_timeout(Some(PEER_TIMEOUT))?;
+        let (sender, frames) = handover::pair()?;
         let this = self.clone();
         let reading = Arc::clone(&self.reading);
         std::thread::Builder::new()
@@ -109,11 +109,14 @@ impl Dial for RedisDial {
                 let mut life = reading
                     .lock()
                     .unwrap_or_else(|poisoned| poisoned.into_inner());
-                if let Err(error) = serve(&this, theirs, &mut life) {
+                if let Err(error) = serve(&this, theirs, sender, &mut life) {
                     tracing::debug!(stream = %this.key, reason = %error, "reading from the broker ended");
                 }
             })?;
-        Ok(ours.into())
+        Ok(Dialed {
+            socket: ours.into(),
+            frames: Some(frames),
+        })
     }
 
     fn address(&self) -> String {
@@ -139,7 +142,12 @@ impl From<redis::RedisError> for SourceError {
 }
 
 /// Serves one connection until either side goes.
-fn serve(dial: &RedisDial, mut socket: UnixStream, life: &mut Life) -> Result<(), SourceError> {
+fn serve(
+    dial: &RedisDial,
+    mut socket: UnixStream,
+    frames: handover::Sender,
+    life: &mut Life,
+) -> Result<(), SourceError> {
     let key = &dial.key;
     let mut decoder = Decoder::new(Role::Producer, Limits::default());
     let Message::Hello(hello) = read(&mut socket, &mut decoder)? else {
@@ -158,10 +166,8 @@ fn serve(dial: &RedisDial, mut socket: UnixStream, life: &mut Life) -> Result<()
         }
     };
     socket.write_all(&encode(&Message::Accept(accept)))?;
-    // From here on it is silent for as long as its loop takes, and may take nothing meanwhile.
+    // From here on it is silent for as long as its loop takes.
     socket.set_read_timeout(None)?;
-    socket.set_write_timeout(None)?;
-    grow_send_buffer(&socket);
     let shared = Arc::new(Shared::default());
     let consumer = consumer_name(&dial.device, &hello.member);
     let keeps = hello.qos != QosMode::Realtime;
@@ -177,6 +183,7 @@ fn serve(dial: &RedisDial, mut socket: UnixStream, life: &mut Life) -> Result<()
             max_meta: hello.max_meta,
             max_payload: hello.max_payload,
         },
+        frames,
         socket: socket.try_clone()?,
         shared: Arc::clone(&shared),
         own: Some("0".to_owned()),
@@ -266,18 +273,13 @@ struct Entries {
     /// While it is to be found out what the consumer's former life died with: how often is too often.
     max_deliveries: Option<u32>,
     limits: Limits,
+    frames: handover::Sender,
+    /// Closed when there is no more.
     socket: UnixStream,
     shared: Arc<Shared>,
     /// While what this member had in an earlier life is read: the last id of it.
     own: Option<String>,
     claimed_at: Instant,
-}
-
-/// What goes to the subscriber in one piece.
-#[derive(Default)]
-struct Ready {
-    frames: Vec<([u8; DATA_PREFIX_LEN], Frame)>,
-    unacked: Vec<Unacked>,
 }
 
 impl Entries {
@@ -392,7 +394,7 @@ impl Entries {
         Ok(reply.claimed)
     }
 
-    /// Sends entries to the subscriber, as many in one piece as their payloads allow.
+    /// Hands entries to the subscriber, as many together as their payloads allow.
     fn give(&mut self, entries: Vec<(StreamId, bool)>) -> Result<(), SourceError> {
         let mut rest = entries.into_iter().peekable();
         while rest.peek().is_some() {
@@ -410,32 +412,34 @@ impl Entries {
         Ok(())
     }
 
-    /// Sends entries in one piece. One that is no frame is ended, once and for all.
+    /// Hands entries over together. One that is no frame is ended, once and for all.
     fn give_some(&mut self, entries: Vec<(StreamId, bool)>) -> Result<(), SourceError> {
         let mut blobs = self.fetch(&entries)?.into_iter();
-        let mut ready = Ready::default();
+        let (mut frames, mut unacked) = (Vec::new(), Vec::new());
         for (mut entry, redelivered) in entries {
             let blob_key = entry::blob_key(&entry).map(<[u8]>::to_vec);
             let blob = blob_key.as_ref().and_then(|_| blobs.next()).flatten();
             let id = std::mem::take(&mut entry.id);
             match entry::parse(&mut entry, blob, &self.limits) {
                 Ok((frame, sent)) => {
-                    ready.unacked.push(Unacked {
+                    unacked.push(Unacked {
                         seq: frame.header.seq,
                         redelivered,
                         id,
                         blob: blob_key,
                         bytes: frame.encoded_len(),
                     });
-                    let prefix = encode_data_prefix(&frame, sent, redelivered);
-                    ready.frames.push((prefix, frame));
+                    frames.push(Data {
+                        frame,
+                        sent_mono_ns: sent,
+                        redelivered,
+                    });
                 }
                 Err(reason) => self.discard(id, blob_key, &reason)?,
             }
         }
-        self.shared.gave(ready.unacked, self.keeps);
-        write_frames(&mut self.socket, &ready.frames)?;
-        Ok(())
+        self.shared.gave(unacked, self.keeps);
+        Ok(self.frames.send(frames)?)
     }
 
     /// The payloads that are not in the entries themselves, in their order.
@@ -469,29 +473,6 @@ impl Entries {
         }
         Ok(())
     }
-}
-
-/// Writes all of them. Blocks while the subscriber takes nothing.
-fn write_frames(
-    socket: &mut UnixStream,
-    frames: &[([u8; DATA_PREFIX_LEN], Frame)],
-) -> io::Result<()> {
-    let parts = frames
-        .iter()
-        .flat_map(|(prefix, frame)| [&prefix[..], &frame.meta[..], &frame.payload[..]]);
-    let mut slices: Vec<IoSlice<'_>> = parts.map(IoSlice::new).collect();
-    let mut left = &mut slices[..];
-    // Parts without a byte at the front would look like a write of nothing.
-    IoSlice::advance_slices(&mut left, 0);
-    while !left.is_empty() {
-        match socket.write_vectored(left) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => IoSlice::advance_slices(&mut left, count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

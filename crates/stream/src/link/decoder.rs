@@ -47,6 +47,8 @@ pub enum DecodeError {
 /// Buffer for envelopes, control messages and the start of frames. Small: what is read into it of a
 /// frame is copied once more, the rest of the frame is not.
 const BUFFER: usize = 2 * (ENVELOPE_LEN + MAX_CONTROL_LEN);
+/// Smaller frame buffers are not kept: the allocator has them at hand.
+const MIN_KEPT: usize = 16 * 1024;
 /// Frame buffers kept for reuse.
 const MAX_KEPT: usize = 3;
 
@@ -214,7 +216,7 @@ impl Decoder {
             return Ok(None);
         };
         let bytes = body.bytes.freeze();
-        if !bytes.is_empty() {
+        if bytes.len() >= MIN_KEPT {
             self.kept.push(bytes.clone());
         }
         let (sent_mono_ns, redelivered) = (body.sent_mono_ns, body.redelivered);
@@ -227,7 +229,7 @@ impl Decoder {
                 redelivered,
             })));
         }
-        let frame = body.header.finish(&bytes).map_err(DecodeError::Frame)?;
+        let frame = body.header.finish(bytes).map_err(DecodeError::Frame)?;
         Ok(Some(Message::Data(Data {
             frame,
             sent_mono_ns,
@@ -238,22 +240,19 @@ impl Decoder {
     /// A buffer of `len` bytes: one of an earlier frame that nobody holds any more, or a new one.
     /// What is left in it is overwritten before anybody sees it.
     fn frame_buffer(&mut self, len: usize) -> BytesMut {
-        if len == 0 {
-            return BytesMut::new();
+        if len < MIN_KEPT {
+            return BytesMut::zeroed(len);
         }
         let mut reused = None;
-        let kept = std::mem::take(&mut self.kept);
-        for bytes in kept {
-            match bytes.try_into_mut() {
+        for index in (0..self.kept.len()).rev() {
+            match self.kept.swap_remove(index).try_into_mut() {
                 // A much larger buffer goes back to the allocator.
                 Ok(free) if reused.is_none() && free.capacity() / 8 <= len => reused = Some(free),
                 Ok(_) => {}
                 Err(held) => self.kept.push(held),
             }
         }
-        if self.kept.len() >= MAX_KEPT {
-            self.kept.remove(0);
-        }
+        self.kept.truncate(MAX_KEPT - 1);
         match reused {
             Some(mut bytes) => {
                 bytes.resize(len, 0);

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use super::group::Entry;
 use crate::frame::{Frame, Limits};
-use crate::link::message::{DATA_PREFIX_LEN, SHARED_PREFIX_LEN};
 use crate::link::{Decoder, Message, Role, encode, encode_data_prefix, encode_shared_prefix};
 use crate::transport::shm::Given;
 use crate::transport::{self, pipe};
@@ -53,8 +52,8 @@ pub(super) struct Member {
 #[derive(Debug)]
 enum Outgoing {
     Control(Vec<u8>),
-    Data(Box<[u8; DATA_PREFIX_LEN]>, Frame),
-    Shared(Box<[u8; SHARED_PREFIX_LEN]>, Frame),
+    /// What comes before the frame's meta, the frame, and whether its payload follows.
+    Frame(Box<[u8]>, Frame, bool),
     /// The descriptors go with the first byte.
     WithFds(Vec<u8>, Vec<Arc<OwnedFd>>),
 }
@@ -63,14 +62,18 @@ impl Outgoing {
     fn parts(&self) -> [&[u8]; 3] {
         match self {
             Self::Control(bytes) | Self::WithFds(bytes, _) => [bytes, &[], &[]],
-            Self::Shared(prefix, frame) => [prefix.as_slice(), &frame.meta, &[]],
-            Self::Data(prefix, frame) => [prefix.as_slice(), &frame.meta, &frame.payload],
+            Self::Frame(prefix, frame, inline) => frame_parts(prefix, frame, *inline),
         }
     }
+}
 
-    fn len(&self) -> usize {
-        self.parts().iter().map(|part| part.len()).sum()
-    }
+fn frame_parts<'a>(prefix: &'a [u8], frame: &'a Frame, inline: bool) -> [&'a [u8]; 3] {
+    let payload: &[u8] = if inline { &frame.payload } else { &[] };
+    [prefix, &frame.meta, payload]
+}
+
+fn total(parts: &[&[u8]; 3]) -> usize {
+    parts.iter().map(|part| part.len()).sum()
 }
 
 impl Member {
@@ -157,46 +160,70 @@ impl Member {
         }
         let (sent, again) = (entry.sent_mono_ns, entry.redelivered);
         let prefix = encode_shared_prefix(&entry.frame, &given.slot, sent, again);
-        let frame = entry.frame.clone();
-        self.unacked.push_back(entry);
-        self.outbox
-            .push_back(Outgoing::Shared(Box::new(prefix), frame));
-        self.flush()
+        self.write_frame(entry, &prefix, false)
     }
 
     /// Gives it a frame, for one credit. On an error the frame is among the unacknowledged.
     pub(super) fn give(&mut self, entry: Entry) -> io::Result<()> {
         self.credits = self.credits.saturating_sub(1);
         let prefix = encode_data_prefix(&entry.frame, entry.sent_mono_ns, entry.redelivered);
-        let frame = entry.frame.clone();
+        self.write_frame(entry, &prefix, true)
+    }
+
+    /// Writes a frame's message, at once if nothing waits before it.
+    fn write_frame(&mut self, entry: Entry, prefix: &[u8], inline: bool) -> io::Result<()> {
+        let parts = frame_parts(prefix, &entry.frame, inline);
+        let at_once = match self.outbox.is_empty() {
+            true => self.send_parts(parts, 0),
+            false => Ok(None),
+        };
+        let rest = at_once
+            .as_ref()
+            .map_or(true, |sent| *sent != Some(total(&parts)));
+        if rest {
+            let outgoing = Outgoing::Frame(prefix.into(), entry.frame.clone(), inline);
+            self.outbox.push_back(outgoing);
+        }
         self.unacked.push_back(entry);
-        self.outbox
-            .push_back(Outgoing::Data(Box::new(prefix), frame));
+        let at_once = at_once?;
+        if !rest {
+            return Ok(());
+        }
+        self.written += at_once.unwrap_or(0);
         self.flush()
     }
 
     /// Writes what fits now.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         while let Some(outgoing) = self.outbox.front() {
-            let sent = match (outgoing, &self.pipe) {
-                (Outgoing::WithFds(bytes, fds), _) if self.written == 0 => {
+            let sent = match outgoing {
+                Outgoing::WithFds(bytes, fds) if self.written == 0 => {
                     transport::send_with_fds(&self.fd, bytes, fds)?
                 }
-                (Outgoing::WithFds(..), _) | (_, None) => {
+                // It began on the socket.
+                Outgoing::WithFds(..) => {
                     transport::send_parts(&self.fd, outgoing.parts(), self.written)?
                 }
-                (_, Some(pipe)) => pipe::send_parts(pipe, outgoing.parts(), self.written)?,
+                _ => self.send_parts(outgoing.parts(), self.written)?,
             };
             match sent {
                 None => return Ok(()),
                 Some(count) => self.written += count,
             }
-            if self.written >= outgoing.len() {
+            if self.written >= total(&outgoing.parts()) {
                 self.outbox.pop_front();
                 self.written = 0;
             }
         }
         Ok(())
+    }
+
+    /// Sends what fits now of `parts`, without their first `skip` bytes. `None`: nothing fits.
+    fn send_parts(&self, parts: [&[u8]; 3], skip: usize) -> io::Result<Option<usize>> {
+        match &self.pipe {
+            Some(pipe) => pipe::send_parts(pipe, parts, skip),
+            None => transport::send_parts(&self.fd, parts, skip),
+        }
     }
 
     /// Takes the frames up to `seq` out of the unacknowledged; `None` when it was not given.

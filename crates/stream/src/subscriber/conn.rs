@@ -1,16 +1,16 @@
-//! One connection to a producer: its socket and its pipe, what waits to be written, the frames that
-//! have arrived and those that are to be acknowledged. Never waits.
+//! One connection to a producer: its socket and what is beside it, what waits to be written, the
+//! frames that have arrived and those that are to be acknowledged. Never waits.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::dedup::FrameId;
 use super::memory::Memory;
 use crate::clock;
 use crate::frame::Limits;
 use crate::link::{Credit, Data, Decoder, Message, Role, encode};
-use crate::transport::{self, pipe};
+use crate::transport::{self, Dialed, handover, pipe};
 
 /// Bytes that may wait to be written to a producer that does not read.
 const MAX_OUTBOX: usize = 16 * 1024;
@@ -20,7 +20,11 @@ pub(super) struct Conn {
     pub(super) fd: OwnedFd,
     decoder: Decoder,
     /// Carries all messages after ACCEPT but those with descriptors, if the producer takes part.
-    pub(super) pipe: Option<Pipe>,
+    pipe: Option<Pipe>,
+    /// Carries the frames, if the producer is a thread of this process.
+    handover: Option<handover::Receiver>,
+    /// Frames that came that way.
+    handed: VecDeque<Data>,
     pub(super) outbox: Vec<u8>,
     /// Frames that wait for the loop, with their arrival if they are sampled.
     pub(super) ready: VecDeque<(Data, u64)>,
@@ -42,8 +46,8 @@ pub(super) struct Given {
 
 /// The pipe of a connection.
 #[derive(Debug)]
-pub(super) struct Pipe {
-    pub(super) fd: OwnedFd,
+struct Pipe {
+    fd: OwnedFd,
     decoder: Decoder,
     /// Names memory that the socket has yet to announce.
     waiting: Option<Message>,
@@ -63,11 +67,13 @@ pub(super) enum Read {
 const CLOSED: &str = "the producer closed the connection";
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd, limits: Limits, greeting: Vec<u8>, memory: Memory) -> Self {
+    pub(super) fn new(dialed: Dialed, limits: Limits, greeting: Vec<u8>, memory: Memory) -> Self {
         Self {
-            fd,
+            fd: dialed.socket,
             decoder: Decoder::new(Role::Consumer, limits),
             pipe: None,
+            handover: dialed.frames,
+            handed: VecDeque::new(),
             outbox: greeting,
             ready: VecDeque::new(),
             given: VecDeque::new(),
@@ -85,16 +91,24 @@ impl Conn {
         });
     }
 
-    /// Reads once, from the pipe before the socket.
+    /// What is to be read beside the socket.
+    pub(super) fn beside(&self) -> Option<BorrowedFd<'_>> {
+        match (&self.pipe, &self.handover) {
+            (Some(pipe), _) => Some(pipe.fd.as_fd()),
+            (None, handover) => handover.as_ref().map(AsFd::as_fd),
+        }
+    }
+
+    /// Reads once, what is beside the socket before the socket.
     pub(super) fn read(&mut self) -> Result<Read, String> {
-        let found = self.read_pipe()?;
+        let found = self.read_beside()?;
         if found != Read::Nothing {
             return Ok(found);
         }
         let read = self.read_socket();
         if read.is_err() {
             // What was said before the end may have come between the two looks.
-            let found = self.read_pipe()?;
+            let found = self.read_beside()?;
             if found != Read::Nothing {
                 return Ok(found);
             }
@@ -102,7 +116,13 @@ impl Conn {
         read
     }
 
-    fn read_pipe(&mut self) -> Result<Read, String> {
+    fn read_beside(&mut self) -> Result<Read, String> {
+        if let Some(handover) = &self.handover {
+            let frames = handover.take();
+            let is_empty = frames.is_empty();
+            self.handed.extend(frames);
+            return Ok(if is_empty { Read::Nothing } else { Read::Last });
+        }
         let Some(pipe) = &mut self.pipe else {
             return Ok(Read::Nothing);
         };
@@ -132,7 +152,7 @@ impl Conn {
                 return Ok(Some(message));
             }
             let Some(pipe) = &mut self.pipe else {
-                return Ok(None);
+                return Ok(self.handed.pop_front().map(Message::Data));
             };
             let message = match pipe.waiting.take() {
                 Some(message) => message,

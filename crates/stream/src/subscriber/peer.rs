@@ -201,9 +201,10 @@ impl Peer {
             flags.set(PollFlags::OUT, !conn.outbox.is_empty());
             (conn.fd.as_fd(), flags)
         });
-        let pipe = conn.and_then(|conn| conn.pipe.as_ref());
-        let pipe = pipe.map(|pipe| (pipe.fd.as_fd(), PollFlags::IN));
-        socket.into_iter().chain(pipe)
+        let beside = conn.and_then(|conn| conn.beside());
+        socket
+            .into_iter()
+            .chain(beside.map(|fd| (fd, PollFlags::IN)))
     }
 
     /// Dials when it is time, gives up on a late greeting, grants credit.
@@ -240,8 +241,8 @@ impl Peer {
         };
         let memory = Memory::new(hello.shared_memory);
         let greeting = encode(&Message::Hello(hello.clone()));
-        let conn = self.dial.dial().and_then(|fd| {
-            let mut conn = Box::new(Conn::new(fd, self.limits, greeting, memory));
+        let conn = self.dial.dial().and_then(|dialed| {
+            let mut conn = Box::new(Conn::new(dialed, self.limits, greeting, memory));
             conn.flush()?;
             Ok(conn)
         });

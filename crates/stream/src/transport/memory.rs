@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use rustix::event::EventfdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::{Dial, Listen};
+use super::{Dial, Dialed, Listen};
 
 /// Consumers that may wait to be accepted.
 const MAX_WAITING: usize = 64;
@@ -79,7 +79,7 @@ impl Drop for MemoryListen {
 }
 
 impl Dial for MemoryDial {
-    fn dial(&mut self) -> io::Result<OwnedFd> {
+    fn dial(&mut self) -> io::Result<Dialed> {
         let mut waiting = self.0.waiting();
         if waiting.closed {
             return Err(io::ErrorKind::ConnectionRefused.into());
@@ -92,7 +92,7 @@ impl Dial for MemoryDial {
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         waiting.sockets.push_back(theirs);
         crate::wake::wake(&self.0.wake);
-        Ok(ours)
+        Ok(ours.into())
     }
 
     fn address(&self) -> String {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::{Dial, Listen, TCP};
+use super::{Dial, Dialed, Listen, TCP};
 
 /// Longest socket path the kernel takes.
 pub const MAX_PATH_LEN: usize = 107;
@@ -123,7 +123,7 @@ impl UnixDial {
 }
 
 impl Dial for UnixDial {
-    fn dial(&mut self) -> io::Result<OwnedFd> {
+    fn dial(&mut self) -> io::Result<Dialed> {
         let address = SocketAddrUnix::new(&self.path)?;
         // Non-blocking before connecting: a full backlog must not hold up the other inputs.
         let socket = rustix::net::socket_with(
@@ -133,7 +133,7 @@ impl Dial for UnixDial {
             None,
         )?;
         rustix::net::connect(&socket, &address)?;
-        Ok(socket)
+        Ok(socket.into())
     }
 
     fn address(&self) -> String {
