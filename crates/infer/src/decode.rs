@@ -65,10 +65,9 @@ pub trait Decode: Sized {
 impl Decode for Family {
     fn classes(self, tensors: &[TensorView<'_>]) -> usize {
         let last = |index: usize| tensors.get(index).and_then(|it| it.shape.last()).copied();
-        let middle = || tensors.first().and_then(|it| it.shape.get(1)).copied();
         let sizes = match self {
             Self::Yolox | Self::Yolov5 => last(0).map(|values| values.saturating_sub(5)),
-            Self::Yolov8 => middle().map(|values| values.saturating_sub(4)),
+            Self::Yolov8 => yolov8::classes(tensors),
             Self::NanoDet => last(0).map(|values| values.saturating_sub(distances::VALUES)),
             Self::PicoDet => last(0),
             // One of the outputs has the boxes; the background is no class.
@@ -210,6 +209,10 @@ mod tests {
             "a square one is ambiguous"
         );
         assert_eq!(guess(&[&[1, 6, 84]]), Some(("yolov8", 2)));
+        assert_eq!(
+            guess(&[&[1, 6 + 32, 84], &[1, 32, 16, 16]]),
+            Some(("yolov8", 2))
+        );
         assert_eq!(guess(&[&[1, 300, 6]]), Some(("yolov10", 0)));
         assert_eq!(guess(&[&[1, 85, 112]]), Some(("nanodet", 80)));
         assert_eq!(guess(&[&[1, 4420, 2], &[1, 4420, 4]]), Some(("ssd", 1)));
