@@ -173,23 +173,22 @@ impl Member {
     /// Writes a frame's message, at once if nothing waits before it.
     fn write_frame(&mut self, entry: Entry, prefix: &[u8], inline: bool) -> io::Result<()> {
         let parts = frame_parts(prefix, &entry.frame, inline);
-        let at_once = match self.outbox.is_empty() {
-            true => self.send_parts(parts, 0),
-            false => Ok(None),
+        let at_once = if self.outbox.is_empty() {
+            self.send_parts(parts, 0)
+        } else {
+            Ok(None)
         };
-        let rest = at_once
-            .as_ref()
-            .map_or(true, |sent| *sent != Some(total(&parts)));
-        if rest {
+        let is_whole = matches!(at_once, Ok(Some(sent)) if sent == total(&parts));
+        if !is_whole {
             let outgoing = Outgoing::Frame(prefix.into(), entry.frame.clone(), inline);
             self.outbox.push_back(outgoing);
         }
         self.unacked.push_back(entry);
-        let at_once = at_once?;
-        if !rest {
+        let sent = at_once?;
+        if is_whole {
             return Ok(());
         }
-        self.written += at_once.unwrap_or(0);
+        self.written += sent.unwrap_or(0);
         self.flush()
     }
 
