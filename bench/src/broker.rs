@@ -1,6 +1,9 @@
 //! `broker`: durable frames through a real redis-server, flat out: the link beside the raw `redis`
-//! crate doing the same commands, in turns. Then 10,000 frames while the server is killed three
-//! times: how many arrive. One process, a thread at each end.
+//! crate doing the same commands, in turns. Then one realtime frame at a time (`broker/paced.rs`), and
+//! 10,000 frames while the server is killed three times: how many arrive. One process, a thread at
+//! each end.
+
+mod paced;
 
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
@@ -57,6 +60,7 @@ pub(crate) fn run(_args: &[String]) -> Result<()> {
             "runs": RUNS,
         }));
     }
+    rows.extend(paced::measure()?);
     rows.push(killed()?);
     report::print("broker", &rows);
     Ok(())
@@ -90,8 +94,9 @@ impl Setup {
     /// Frames a second over the link, and how many different ones arrived.
     fn link(mut self, bytes: usize, frames: u32, kills: u32) -> Result<(f64, u32)> {
         let broker = Broker::at(self.redis.address());
-        let publisher = self.publisher()?;
-        let sink = self.sink(&broker, publisher.handle())?;
+        let qos = LinkQos::durable();
+        let publisher = self.publisher(&qos)?;
+        let sink = self.sink(&broker, publisher.handle(), &qos)?;
         let consumer = consumer(&broker, frames)?;
         let start = Instant::now();
         for number in 0..frames {
@@ -108,13 +113,13 @@ impl Setup {
         Ok((rate, distinct))
     }
 
-    fn publisher(&self) -> Result<Publisher> {
+    fn publisher(&self, qos: &LinkQos) -> Result<Publisher> {
         let config = PublisherConfig {
             name: "bench/out".to_owned(),
             groups: vec![GroupConfig {
                 link: LINK.to_owned(),
                 group: GROUP.to_owned(),
-                qos: LinkQos::durable(),
+                qos: qos.clone(),
             }],
             limits: Limits::default(),
             shared_memory: Some(edgeflow_stream::transport::shm::SharedMemory::default()),
@@ -125,13 +130,13 @@ impl Setup {
         )?)
     }
 
-    fn sink(&self, broker: &Broker, output: PublisherHandle) -> Result<Sink> {
+    fn sink(&self, broker: &Broker, output: PublisherHandle, qos: &LinkQos) -> Result<Sink> {
         Ok(Sink::start(SinkConfig {
             broker: broker.clone(),
             key: stream_key("bench", "bench", LINK),
             link: LINK.to_owned(),
             group: GROUP.to_owned(),
-            qos: LinkQos::durable(),
+            qos: qos.clone(),
             dial: Box::new(UnixDial::new(self.output())),
             output,
             report: Box::new(|_| {}),
@@ -190,8 +195,8 @@ fn payload(number: u32, bytes: usize) -> Vec<u8> {
     payload
 }
 
-/// Reads until every number has come; how many different ones did.
-fn consumer(broker: &Broker, frames: u32) -> Result<JoinHandle<Result<u32>>> {
+/// The consuming end.
+fn subscriber(broker: &Broker, qos: &LinkQos) -> Result<Subscriber> {
     let config = SubscriberConfig {
         member: "peer.0".to_owned(),
         limits: Limits::default(),
@@ -200,14 +205,19 @@ fn consumer(broker: &Broker, frames: u32) -> Result<JoinHandle<Result<u32>>> {
         port: "in".to_owned(),
         link: LINK.to_owned(),
         group: GROUP.to_owned(),
-        qos: LinkQos::durable(),
+        qos: qos.clone(),
         from: "bench".to_owned(),
         dial: Box::new(RedisDial::new(
             broker.clone(),
             stream_key("bench", "bench", LINK),
         )),
     };
-    let mut subscriber = Subscriber::new(&config, vec![input])?;
+    Ok(Subscriber::new(&config, vec![input])?)
+}
+
+/// Reads until every number has come; how many different ones did.
+fn consumer(broker: &Broker, frames: u32) -> Result<JoinHandle<Result<u32>>> {
+    let mut subscriber = subscriber(broker, &LinkQos::durable())?;
     Ok(thread::spawn(move || {
         let mut seen = vec![false; frames as usize];
         let mut distinct = 0;

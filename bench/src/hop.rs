@@ -48,8 +48,8 @@ pub(crate) enum Payload {
 
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    bytes: usize,
-    per_second: u32,
+    pub(crate) bytes: usize,
+    pub(crate) per_second: u32,
     paced: u32,
     flat_out: u32,
 }
@@ -191,6 +191,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Of hops and the time on processors of both ends, in microseconds.
+    pub(crate) fn new(hops_us: Vec<f64>, cpu_us: f64) -> Self {
+        Self { hops_us, cpu_us }
+    }
+
     /// From the line of JSON of a receiving process.
     pub(crate) fn parse(line: &str) -> Result<Self> {
         let result: Value = serde_json::from_str(line)?;
@@ -356,7 +361,7 @@ fn paced_bare(case: &Case) -> Result<Run> {
 }
 
 /// Calls `send` at the case's rate, without drift.
-fn pace(case: &Case, mut send: impl FnMut(u32) -> Result<()>) -> Result<()> {
+pub(crate) fn pace(case: &Case, mut send: impl FnMut(u32) -> Result<()>) -> Result<()> {
     let start = Instant::now();
     for index in 0..case.paced {
         let due = start + Duration::from_secs(1) * index / case.per_second;
