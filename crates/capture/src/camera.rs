@@ -21,7 +21,6 @@ mod sys;
 mod vivid;
 
 use std::collections::BTreeMap;
-use std::ops::DerefMut;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -68,9 +67,9 @@ pub struct Options {
     pub places: Places,
 }
 
-/// A picture of a camera; its bytes are in a `B`.
+/// A picture of a camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture<B = Vec<u8>> {
+pub struct Picture {
     /// How `bytes` are coded.
     pub format: PixelFormat,
     /// Pixels a row.
@@ -80,7 +79,7 @@ pub struct Picture<B = Vec<u8>> {
     /// Whether raw brightness goes from 0 to 255.
     pub full_range: bool,
     /// A JPEG, or the planes of a raw picture, rows without gaps.
-    pub bytes: B,
+    pub bytes: Vec<u8>,
     /// When it was captured.
     pub capture: Capture,
     /// The driver's number.
@@ -89,9 +88,9 @@ pub struct Picture<B = Vec<u8>> {
 
 /// What [`Camera::poll`] found.
 #[derive(Debug)]
-pub enum Poll<B = Vec<u8>> {
+pub enum Poll {
     /// A picture.
-    Picture(Picture<B>),
+    Picture(Picture),
     /// Nothing within the time.
     Nothing,
     /// There is no picture, since now or for another reason than before: see [`Camera::outage`].
@@ -180,18 +179,8 @@ impl Camera {
 
     /// Waits up to `time` for a picture. Opening a camera may take longer, as long as its driver.
     pub fn poll(&mut self, time: Duration) -> Poll {
-        self.poll_into(time, |_, len| vec![0; len])
-    }
-
-    /// Like [`Self::poll`]; the picture is copied out of the driver's memory to where `room` says,
-    /// which is told how it is coded and how many bytes it has.
-    pub fn poll_into<B: DerefMut<Target = [u8]>>(
-        &mut self,
-        time: Duration,
-        room: impl FnOnce(PixelFormat, usize) -> B,
-    ) -> Poll<B> {
         match &self.state {
-            State::Running { .. } => self.take(time, room),
+            State::Running { .. } => self.take(time),
             State::Waiting { until, .. } => {
                 let left = until.saturating_duration_since(Instant::now());
                 if !left.is_zero() {
@@ -273,17 +262,13 @@ impl Camera {
         fault.is_some_and(|fault| fault.waits_for_plug() || matches!(fault, Fault::Denied { .. }))
     }
 
-    fn take<B: DerefMut<Target = [u8]>>(
-        &mut self,
-        time: Duration,
-        room: impl FnOnce(PixelFormat, usize) -> B,
-    ) -> Poll<B> {
+    fn take(&mut self, time: Duration) -> Poll {
         let State::Running { stream, last, any } = &mut self.state else {
             return Poll::Nothing;
         };
         let limit = stall_limit(stream, *any);
         let left = limit.saturating_sub(last.elapsed());
-        match stream.next(time.min(left), &mut self.counters, room) {
+        match stream.next(time.min(left), &mut self.counters) {
             Ok(Some(taken)) => {
                 (*last, *any) = (Instant::now(), true);
                 let picture = picture(stream, taken);
@@ -302,7 +287,7 @@ impl Camera {
         }
     }
 
-    fn try_start<B>(&mut self) -> Poll<B> {
+    fn try_start(&mut self) -> Poll {
         let pause = match self.state {
             State::Waiting { pause, .. } => pause,
             State::Running { .. } => MIN_PAUSE,
@@ -382,7 +367,7 @@ impl Camera {
     }
 
     /// Notes why there is no picture, and when it is tried again.
-    fn down<B>(&mut self, fault: Fault, pause: Duration) -> Poll<B> {
+    fn down(&mut self, fault: Fault, pause: Duration) -> Poll {
         let now = Instant::now();
         let unix_ms = Now::read().unix_ns / 1_000_000;
         let longest = if fault.waits_for_plug() {
@@ -418,7 +403,7 @@ fn stall_limit(stream: &Stream, any: bool) -> Duration {
     if any { STALL_LIMIT } else { START_LIMIT }.max(frames)
 }
 
-fn picture<B>(stream: &Stream, taken: Taken<B>) -> Picture<B> {
+fn picture(stream: &Stream, taken: Taken) -> Picture {
     let setting = stream.setting();
     // The device's size was checked when it was set.
     let side = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);

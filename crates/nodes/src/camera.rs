@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edgeflow::{
-    Buffer, Codec, Condition, Context, Counter, Fact, Frame, Kind, NodeError, Outputs, Source,
-    Step, tracing,
+    Codec, Condition, Context, Counter, Fact, Frame, Kind, NodeError, Outputs, Source, Step,
+    tracing,
 };
 use edgeflow_capture::camera::{
     Camera, Fault, Options, Picture, PixelFormat, Places, Poll, RawPicture, Selector, Wish,
@@ -173,15 +173,7 @@ impl Source for CameraNode {
         if self.follower.is_some() {
             return self.follow(out);
         }
-        // Where it is sent as it is, it is copied once: from the driver to where consumers read it.
-        let raw = out.is_wanted(RAW);
-        let polled = self
-            .camera
-            .poll_into(POLL_TIME, |format, len| match format {
-                PixelFormat::Mjpg => out.buffer(OUT, len),
-                _ if raw => out.buffer(RAW, len),
-                _ => Buffer::own(len),
-            });
+        let polled = self.camera.poll(POLL_TIME);
         self.count();
         match polled {
             Poll::Picture(picture) => self.send(picture, out)?,
@@ -204,7 +196,7 @@ impl Source for CameraNode {
 }
 
 impl CameraNode {
-    fn send(&mut self, picture: Picture<Buffer>, out: &mut Outputs) -> Result<(), NodeError> {
+    fn send(&mut self, picture: Picture, out: &mut Outputs) -> Result<(), NodeError> {
         if self.starts != self.camera.starts() {
             self.started();
         }
@@ -413,7 +405,7 @@ fn codec(format: PixelFormat) -> Codec {
 }
 
 /// A frame of this capture. Rows of raw pixels lie close together.
-fn frame(picture: Picture<Buffer>) -> Frame {
+fn frame(picture: Picture) -> Frame {
     let row = picture.format.row_bytes(picture.width.into());
     let mut frame = Frame::new(codec(picture.format), picture.bytes);
     let header = &mut frame.header;

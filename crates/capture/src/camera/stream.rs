@@ -3,17 +3,16 @@
 //! than it is told.
 
 use std::io;
-use std::ops::DerefMut;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::Fault;
 use super::abi::{BUFFER_CLOCK_MASK, BUFFER_CLOCK_MONOTONIC, BUFFER_ERROR};
 use super::clock::{Capture, Now};
 use super::device::{Device, Setting};
 use super::sys::{self, Mapping, Slot};
-use super::{Fault, PixelFormat};
 
 /// Buffers asked for: one is filled, one is read, two wait.
 const BUFFERS: u32 = 4;
@@ -38,9 +37,9 @@ pub struct Counters {
 }
 
 /// One picture.
-#[derive(Debug)]
-pub(super) struct Taken<B> {
-    pub(super) bytes: B,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) bytes: Vec<u8>,
     pub(super) capture: Capture,
     pub(super) sequence: u32,
 }
@@ -101,13 +100,12 @@ impl Stream {
         &self.setting
     }
 
-    /// Waits up to `time`, then takes the newest picture there is, into memory of `room`.
-    pub(super) fn next<B: DerefMut<Target = [u8]>>(
+    /// Waits up to `time`, then takes the newest picture there is.
+    pub(super) fn next(
         &mut self,
         time: Duration,
         counters: &mut Counters,
-        room: impl FnOnce(PixelFormat, usize) -> B,
-    ) -> io::Result<Option<Taken<B>>> {
+    ) -> io::Result<Option<Taken>> {
         let Some(broken) = self.wait(time)? else {
             return Ok(None);
         };
@@ -135,7 +133,7 @@ impl Stream {
                 Ok(None)
             };
         };
-        let bytes = self.copy(&slot, room);
+        let bytes = self.copy(&slot);
         self.give_back(&slot)?;
         match bytes {
             Some(bytes) => {
@@ -181,11 +179,7 @@ impl Stream {
     }
 
     /// The picture with its rows close together; `None`: it is too short.
-    fn copy<B: DerefMut<Target = [u8]>>(
-        &self,
-        slot: &Slot,
-        room: impl FnOnce(PixelFormat, usize) -> B,
-    ) -> Option<B> {
+    fn copy(&self, slot: &Slot) -> Option<Vec<u8>> {
         let index = usize::try_from(slot.buffer.index).ok()?;
         let mappings = self.buffers.get(index)?;
         let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
@@ -200,21 +194,11 @@ impl Stream {
             })
             .collect();
         let (width, height) = self.setting.mode.size;
-        let format = self.setting.mode.format;
-        let planes = format.planes(size(width), size(height));
-        let runs = if planes.is_empty() {
-            compressed(parts.first()?)?
-        } else {
-            raw(&parts, &planes, &self.setting.strides)?
-        };
-        let mut out = room(format, runs.iter().map(Run::len).sum());
-        let mut rest = &mut out[..];
-        for run in runs {
-            let (here, behind) = rest.split_at_mut_checked(run.len())?;
-            run.copy_to(here);
-            rest = behind;
+        let planes = self.setting.mode.format.planes(size(width), size(height));
+        if planes.is_empty() {
+            return compressed(parts.first()?);
         }
-        Some(out)
+        raw(&parts, &planes, &self.setting.strides)
     }
 }
 
@@ -235,55 +219,22 @@ struct Part<'a> {
     to: usize,
 }
 
-/// Rows of one plane.
-struct Run<'a> {
-    mapping: &'a Mapping,
-    start: usize,
-    row: usize,
-    rows: usize,
-    /// From one row to the next in the driver's memory.
-    stride: usize,
-}
-
-impl Run<'_> {
-    fn len(&self) -> usize {
-        self.row * self.rows
-    }
-
-    /// Rows close together; `out` is as long as they are.
-    fn copy_to(&self, out: &mut [u8]) {
-        if self.stride == self.row {
-            return self.mapping.copy_to(self.start, out);
-        }
-        for (y, row) in out.chunks_exact_mut(self.row).enumerate() {
-            self.mapping.copy_to(self.start + self.stride * y, row);
-        }
-    }
-}
-
-fn compressed<'a>(part: &Part<'a>) -> Option<Vec<Run<'a>>> {
+fn compressed(part: &Part<'_>) -> Option<Vec<u8>> {
     let count = part.to.checked_sub(part.from)?;
-    (count > 0 && count <= MAX_COMPRESSED).then(|| {
-        vec![Run {
-            mapping: part.mapping,
-            start: part.from,
-            row: count,
-            rows: 1,
-            stride: count,
-        }]
-    })
+    if count == 0 || count > MAX_COMPRESSED {
+        return None;
+    }
+    let mut out = Vec::new();
+    part.mapping.append(part.from, count, &mut out);
+    Some(out)
 }
 
-/// Planes of pixels that lie each in its own memory, or one after the other in the first. `None`:
-/// not all of them are there.
-fn raw<'a>(
-    parts: &[Part<'a>],
-    planes: &[(usize, usize)],
-    strides: &[usize],
-) -> Option<Vec<Run<'a>>> {
+/// Planes of pixels that lie each in its own memory, or one after the other in the first.
+fn raw(parts: &[Part<'_>], planes: &[(usize, usize)], strides: &[usize]) -> Option<Vec<u8>> {
+    let total = planes.iter().map(|(row, rows)| row * rows).sum();
+    let mut out = Vec::with_capacity(total);
     let apart = parts.len() >= planes.len();
     let mut offset = 0;
-    let mut runs = Vec::with_capacity(planes.len());
     for (number, &(row, rows)) in planes.iter().enumerate() {
         let memory = if apart { number } else { 0 };
         let part = parts.get(memory)?;
@@ -294,16 +245,16 @@ fn raw<'a>(
         if end > part.to {
             return None;
         }
-        runs.push(Run {
-            mapping: part.mapping,
-            start,
-            row,
-            rows,
-            stride,
-        });
+        if stride == row {
+            part.mapping.append(start, row * rows, &mut out);
+        } else {
+            for y in 0..rows {
+                part.mapping.append(start + stride * y, row, &mut out);
+            }
+        }
         offset += stride * rows;
     }
-    Some(runs)
+    (out.len() == total).then_some(out)
 }
 
 /// The driver's own time, if it is of the monotonic clock.

@@ -285,16 +285,18 @@ impl Mapping {
         self.len
     }
 
-    /// Fills `out` with the bytes from `offset`; less of it where the mapping ends.
-    pub(super) fn copy_to(&self, offset: usize, out: &mut [u8]) {
+    /// Appends `count` bytes from `offset` to `out`; less where the mapping ends.
+    pub(super) fn append(&self, offset: usize, count: usize, out: &mut Vec<u8>) {
         let offset = offset.min(self.len);
-        let count = out.len().min(self.len - offset);
-        // SAFETY: source: `offset + count` is within the mapping, which is readable. Target: `out`
-        // has `count` bytes. The driver may write meanwhile when it breaks its contract; the bytes
-        // are then mixed, which is a broken picture and nothing worse.
+        let count = count.min(self.len - offset);
+        out.reserve(count);
+        // SAFETY: source: `offset + count` is within the mapping, which is readable. Target: room
+        // was reserved behind the present length. The driver may write meanwhile when it breaks its
+        // contract; the bytes are then mixed, which is a broken picture and nothing worse.
         unsafe {
-            let source = self.start.as_ptr().add(offset);
-            ptr::copy_nonoverlapping(source, out.as_mut_ptr(), count);
+            let target = out.as_mut_ptr().add(out.len());
+            ptr::copy_nonoverlapping(self.start.as_ptr().add(offset), target, count);
+            out.set_len(out.len() + count);
         }
     }
 }

@@ -167,9 +167,7 @@ fn vivid_planes_that_lie_apart_are_put_together() {
     let taken = loop {
         assert!(start.elapsed() < PATIENCE);
         if let Some(taken) = stream
-            .next(Duration::from_millis(100), &mut counters, |_, len| {
-                vec![0; len]
-            })
+            .next(Duration::from_millis(100), &mut counters)
             .unwrap()
         {
             break taken;
