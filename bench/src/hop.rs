@@ -196,6 +196,11 @@ impl Run {
         Self { hops_us, cpu_us }
     }
 
+    /// The share of a case's paced frames that arrived.
+    pub(crate) fn arrived(&self, case: &Case) -> f64 {
+        self.hops_us.len() as f64 / f64::from(case.paced)
+    }
+
     /// From the line of JSON of a receiving process.
     pub(crate) fn parse(line: &str) -> Result<Self> {
         let result: Value = serde_json::from_str(line)?;

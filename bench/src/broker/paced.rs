@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 
 use super::{Setup, joined, payload, subscriber};
 use crate::hop::{CASES, Case, Run, Samples, cpu_us, pace};
+use crate::report;
 
 const RUNS: usize = 3;
 /// How often a reader looks whether it is over.
@@ -28,9 +29,14 @@ pub(super) fn measure() -> Result<Vec<Value>> {
     let mut rows = Vec::new();
     for case in &CASES {
         let (mut ours, mut raw) = (Samples::default(), Samples::default());
+        // A realtime frame may be superseded: how many were not is a part of the result.
+        let (mut ours_arrived, mut raw_arrived) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {
-            ours.add(&link(case)?);
-            raw.add(&bare(case)?);
+            let (one, other) = (link(case)?, bare(case)?);
+            ours_arrived.push(one.arrived(case));
+            raw_arrived.push(other.arrived(case));
+            ours.add(&one);
+            raw.add(&other);
         }
         let mut row = Map::new();
         row.insert("paced".to_owned(), case.name.into());
@@ -38,6 +44,14 @@ pub(super) fn measure() -> Result<Vec<Value>> {
         ours.write("link_", "", &mut row);
         raw.write("raw_", "", &mut row);
         ours.compare(&raw, "raw", &mut row);
+        row.insert(
+            "link_arrived".to_owned(),
+            report::median(&ours_arrived).into(),
+        );
+        row.insert(
+            "raw_arrived".to_owned(),
+            report::median(&raw_arrived).into(),
+        );
         row.insert("runs".to_owned(), RUNS.into());
         rows.push(Value::Object(row));
     }

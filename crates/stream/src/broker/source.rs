@@ -197,7 +197,7 @@ fn serve(
     let ended = settler.listen(&mut socket, &mut decoder, &shared);
     shared.close();
     let _ = socket.shutdown(std::net::Shutdown::Both);
-    // It ends within one blocking read.
+    // It ends within one blocking read; if it waits for room, when the subscriber sees the end.
     let _ = thread.join();
     ended
 }
