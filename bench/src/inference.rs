@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use edgeflow_infer::{Detector, LoadOptions, Options, Provider};
+use edgeflow_infer::{Coded, Detector, LoadOptions, Options, Provider};
 use edgeflow_model::{Entry, InputSize, catalogue, onnx};
 use serde_json::{Map, Value, json};
 
@@ -110,7 +110,7 @@ impl Job<'_> {
             runtime: self.options.clone(),
             ..Options::default()
         };
-        let mut detector = Detector::load(&self.entry.name, dirs, options)?;
+        let mut detector = Detector::load(&self.entry.name, dirs, &options)?;
         let mut bytes = std::fs::read(self.path)?;
         if matches!(self.entry.input, InputSize::Multiple { .. }) {
             bytes = onnx::with_free_size(&bytes)?;
@@ -124,9 +124,9 @@ impl Job<'_> {
             for round in 0..WARM_UP + RUNS {
                 // Turn by turn, so that both meet the same machine.
                 let start = Instant::now();
-                detector.detect_jpeg(self.jpeg)?;
+                detector.detect_coded(&Coded::Jpeg(self.jpeg))?;
                 let total = start.elapsed();
-                let (shape, input) = detector.last_input();
+                let (shape, input) = detector.model().last_input();
                 let runtime = bare.run(shape, input)?;
                 if round >= WARM_UP {
                     let timings = detector.timings();
@@ -159,7 +159,7 @@ impl Job<'_> {
         let bare_ms = report::median(&alone);
         let mut row = json!({
             "model": self.entry.name,
-            "runtime": detector.runtime(),
+            "runtime": detector.model().runtime(),
             "threads": self.options.threads,
             "picture": format!("{}x{}", SIZE.0, SIZE.1),
             "detect_ms": round2(detect),

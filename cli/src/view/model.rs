@@ -1,6 +1,6 @@
 //! A model as shown to people and programs.
 
-use edgeflow_model::{Description, Entry};
+use edgeflow_model::{Description, Entry, Family};
 use edgeflow_proto::v1;
 use edgeflow_spec::quantity::rounded_bytes;
 use serde::Serialize;
@@ -93,7 +93,21 @@ impl ModelView {
         if self.inputs.is_empty() {
             return format!("run: […], models: [{}]", self.name);
         }
-        format!("use: detect, with: {{model: {}}}", self.name)
+        let node = if self.is_classifier() {
+            "classify"
+        } else {
+            "detect"
+        };
+        format!("use: {node}, with: {{model: {}}}", self.name)
+    }
+
+    /// By what is told of it, or else by its only output, which then is `[pictures, classes]`.
+    fn is_classifier(&self) -> bool {
+        match (&self.description.family, &self.outputs[..]) {
+            (Some(family), _) => family == Family::Classes.name(),
+            (None, [output]) => output.dims.len() == 2,
+            _ => false,
+        }
     }
 
     /// Labels and texts for people.
@@ -215,5 +229,34 @@ impl Row for CatalogueView {
             if self.kept { "yes" } else { "no" },
             self.about.as_str(),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_names_a_model_by_the_node_that_takes_it() {
+        let tensor = |dims: &[i64]| v1::ModelTensor {
+            name: "x".to_owned(),
+            dims: dims.to_vec(),
+        };
+        let usage = |output: &[i64], description: &str| {
+            let model = v1::Model {
+                name: "mine".to_owned(),
+                description: description.to_owned(),
+                inputs: vec![tensor(&[-1, 3, 224, 224])],
+                outputs: vec![tensor(output)],
+                ..v1::Model::default()
+            };
+            ModelView::from(model).usage()
+        };
+        let detect = "use: detect, with: {model: mine}";
+        let classify = "use: classify, with: {model: mine}";
+        assert_eq!(usage(&[1, 84, 8400], ""), detect);
+        assert_eq!(usage(&[-1, 4], ""), classify);
+        assert_eq!(usage(&[-1, 4], r#"{"family": "yolov8"}"#), detect);
+        assert_eq!(usage(&[1, 4, 1, 1], r#"{"family": "classes"}"#), classify);
     }
 }

@@ -1,7 +1,8 @@
-//! From a model's output tensors to boxes in input pixels. A decoder for each family of models;
-//! geometry of the picture and suppression are not theirs.
+//! From a model's output tensors to boxes in input pixels, or to a class. A decoder for each family of
+//! models; geometry of the picture and suppression are not theirs.
 
 mod centerface;
+mod classes;
 mod distances;
 mod end_to_end;
 mod grid;
@@ -41,6 +42,9 @@ pub enum DecodeError {
         /// What would fit.
         expected: String,
     },
+    /// No class has a probability.
+    #[error("the model's output holds no numbers")]
+    NoNumbers,
 }
 
 /// Boxes of a family's outputs.
@@ -74,14 +78,17 @@ impl Decode for Family {
             Self::Ssd => ssd::classes(tensors),
             Self::EndToEnd => None,
             Self::CenterFace => Some(1),
+            Self::Classes => classes::values(tensors).map(<[f32]>::len),
         };
         sizes.unwrap_or(0)
     }
 
     fn guess(tensors: &[TensorView<'_>], width: usize, height: usize) -> Option<Self> {
-        let fits = |kind: &Self| {
-            kind.decode(tensors, width, height, 1.0, &mut Vec::new())
-                .is_ok()
+        let fits = |kind: &Self| match kind {
+            Self::Classes => classes::values(tensors).is_some(),
+            _ => kind
+                .decode(tensors, width, height, 1.0, &mut Vec::new())
+                .is_ok(),
         };
         Self::ALL.into_iter().find(fits)
     }
@@ -109,6 +116,7 @@ impl Decode for Family {
             Self::NanoDet => nanodet::decode(&outputs, boxes),
             Self::PicoDet => picodet::decode(&outputs, boxes),
             Self::CenterFace => centerface::decode(&outputs, boxes),
+            Self::Classes => Err("boxes, which a classifier has not".to_owned()),
         };
         decoded.map_err(|expected| DecodeError::Shape {
             family: self.name(),
@@ -116,6 +124,16 @@ impl Decode for Family {
             expected,
         })
     }
+}
+
+/// The likeliest class of a classifier's outputs, with its probability.
+pub fn likeliest(tensors: &[TensorView<'_>]) -> Result<(usize, f32), DecodeError> {
+    let values = classes::values(tensors).ok_or_else(|| DecodeError::Shape {
+        family: Family::Classes.name(),
+        have: shapes(tensors),
+        expected: "[1, classes]".to_owned(),
+    })?;
+    classes::likeliest(values).ok_or(DecodeError::NoNumbers)
 }
 
 impl<'a> Outputs<'a> {
@@ -230,6 +248,7 @@ mod tests {
             &[1, 1, 32],
         ];
         assert_eq!(guess(&grids), Some(("picodet", 10)));
-        assert_eq!(guess(&[&[1, 1000]]), None);
+        assert_eq!(guess(&[&[1, 1000]]), Some(("classes", 1000)));
+        assert_eq!(guess(&[&[1, 1]]), None);
     }
 }

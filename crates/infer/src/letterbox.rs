@@ -4,13 +4,76 @@
 use edgeflow_model::{InputSize, Placement};
 
 use crate::detection::Detection;
+use crate::image::Picture;
 
 /// Grey value of the padding, as models of these families are trained with.
 pub const PADDING: u8 = 114;
 
-/// Where a picture lies in a model's input.
+/// A part of a picture, in its pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Area {
+    /// Left edge.
+    pub left: f64,
+    /// Top edge.
+    pub top: f64,
+    /// Width.
+    pub width: f64,
+    /// Height.
+    pub height: f64,
+}
+
+impl Area {
+    /// All of a picture.
+    pub fn of(picture: &Picture) -> Self {
+        Self::whole(picture.width, picture.height)
+    }
+
+    /// All of a picture of that size.
+    pub fn whole(width: usize, height: usize) -> Self {
+        Self {
+            left: 0.0,
+            top: 0.0,
+            width: width as f64,
+            height: height as f64,
+        }
+    }
+
+    /// Cut at the edges of a picture; a pixel of it at least.
+    pub fn inside(&self, picture: &Picture) -> Self {
+        let along = |from: f64, length: f64, pixels: usize| {
+            let pixels = pixels as f64;
+            // `max` and `min` leave out what is no number.
+            let start = from.max(0.0).min((pixels - 1.0).max(0.0));
+            let end = (from + length).min(pixels).max(start + 1.0);
+            (start, end - start)
+        };
+        let (left, width) = along(self.left, self.width, picture.width);
+        let (top, height) = along(self.top, self.height, picture.height);
+        Self {
+            left,
+            top,
+            width,
+            height,
+        }
+    }
+
+    /// Its middle of that size, or what there is of it.
+    fn middle(&self, width: f64, height: f64) -> Self {
+        let (width, height) = (width.min(self.width), height.min(self.height));
+        Self {
+            left: self.left + (self.width - width) / 2.0,
+            top: self.top + (self.height - height) / 2.0,
+            width,
+            height,
+        }
+    }
+}
+
+/// Where an area of a picture lies in a model's input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Letterbox {
+    /// What the model is shown of the picture.
+    pub source: Area,
     /// Input pixels for one picture pixel, along a row.
     pub scale_x: f32,
     /// The same along a column.
@@ -30,10 +93,10 @@ pub struct Letterbox {
 }
 
 impl Letterbox {
-    /// Fits a picture of `width` x `height` pixels, neither of them 0.
-    pub fn fit(width: usize, height: usize, size: InputSize, placement: Placement) -> Self {
+    /// Fits an area that is not empty.
+    pub fn fit(area: &Area, size: InputSize, placement: Placement) -> Self {
         // In double precision: 720 rows at 416/1280 are 234, not 233.
-        let (width_f, height_f) = (width as f64, height as f64);
+        let (width_f, height_f) = (area.width, area.height);
         let (most_width, most_height, most_scale) = match size {
             InputSize::Fixed { width, height } => (width, height, f64::INFINITY),
             InputSize::Multiple { longest, .. } => (longest, longest, 1.0),
@@ -45,10 +108,14 @@ impl Letterbox {
                 let scale = fit_x.min(fit_y).min(most_scale);
                 (scale, scale)
             }
+            Placement::Crop { share } => {
+                let scale = fit_x.max(fit_y) / f64::from(share);
+                (scale, scale)
+            }
         };
         let whole = |pixels: f64| match placement {
             Placement::Center => pixels.round_ties_even(),
-            Placement::TopLeft | Placement::Stretch => pixels,
+            Placement::TopLeft | Placement::Stretch | Placement::Crop { .. } => pixels,
         };
         let inner_width = (whole(width_f * scale_x) as usize).clamp(1, most_width);
         let inner_height = (whole(height_f * scale_y) as usize).clamp(1, most_height);
@@ -61,9 +128,14 @@ impl Letterbox {
         };
         let (left, top) = match placement {
             Placement::Center => ((width - inner_width) / 2, (height - inner_height) / 2),
-            Placement::TopLeft | Placement::Stretch => (0, 0),
+            Placement::TopLeft | Placement::Stretch | Placement::Crop { .. } => (0, 0),
+        };
+        let source = match placement {
+            Placement::Crop { .. } => area.middle(width as f64 / scale_x, height as f64 / scale_y),
+            _ => *area,
         };
         Self {
+            source,
             scale_x: scale_x as f32,
             scale_y: scale_y as f32,
             left,
@@ -77,8 +149,9 @@ impl Letterbox {
 
     /// Brings a box from input pixels to picture pixels.
     pub fn undo(&self, detection: &mut Detection) {
-        detection.x = (detection.x - self.left as f32) / self.scale_x;
-        detection.y = (detection.y - self.top as f32) / self.scale_y;
+        let (left, top) = (self.source.left as f32, self.source.top as f32);
+        detection.x = (detection.x - self.left as f32) / self.scale_x + left;
+        detection.y = (detection.y - self.top as f32) / self.scale_y + top;
         detection.w /= self.scale_x;
         detection.h /= self.scale_y;
     }
@@ -95,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_wide_picture_fills_the_width() {
-        let fit = Letterbox::fit(1280, 720, FIXED, Placement::TopLeft);
+        let fit = Letterbox::fit(&Area::whole(1280, 720), FIXED, Placement::TopLeft);
         assert_eq!((fit.inner_width, fit.inner_height), (416, 234));
         assert_eq!((fit.width, fit.height), (416, 416));
         let mut detection = Detection {
@@ -113,9 +186,9 @@ mod tests {
 
     #[test]
     fn small_and_thin_pictures_keep_a_pixel() {
-        let fit = Letterbox::fit(1, 1, FIXED, Placement::TopLeft);
+        let fit = Letterbox::fit(&Area::whole(1, 1), FIXED, Placement::TopLeft);
         assert_eq!((fit.inner_width, fit.inner_height), (416, 416));
-        let fit = Letterbox::fit(10_000, 1, FIXED, Placement::TopLeft);
+        let fit = Letterbox::fit(&Area::whole(10_000, 1), FIXED, Placement::TopLeft);
         assert_eq!((fit.inner_width, fit.inner_height), (416, 1));
     }
 
@@ -125,10 +198,10 @@ mod tests {
             multiple: 32,
             longest: 640,
         };
-        let fit = Letterbox::fit(1280, 720, size, Placement::TopLeft);
+        let fit = Letterbox::fit(&Area::whole(1280, 720), size, Placement::TopLeft);
         assert_eq!((fit.inner_width, fit.inner_height), (640, 360));
         assert_eq!((fit.width, fit.height), (640, 384));
-        let fit = Letterbox::fit(20, 10, size, Placement::TopLeft);
+        let fit = Letterbox::fit(&Area::whole(20, 10), size, Placement::TopLeft);
         assert_eq!((fit.scale_x, fit.width, fit.height), (1.0, 32, 32));
     }
 
@@ -138,7 +211,7 @@ mod tests {
             width: 640,
             height: 640,
         };
-        let fit = Letterbox::fit(1280, 722, size, Placement::Center);
+        let fit = Letterbox::fit(&Area::whole(1280, 722), size, Placement::Center);
         // 279 rows are left.
         assert_eq!((fit.inner_width, fit.inner_height), (640, 361));
         assert_eq!((fit.left, fit.top), (0, 139));
@@ -160,7 +233,7 @@ mod tests {
             width: 320,
             height: 240,
         };
-        let fit = Letterbox::fit(1280, 720, size, Placement::Stretch);
+        let fit = Letterbox::fit(&Area::whole(1280, 720), size, Placement::Stretch);
         assert_eq!((fit.inner_width, fit.inner_height), (320, 240));
         let mut detection = Detection {
             x: 80.0,
@@ -172,5 +245,71 @@ mod tests {
         fit.undo(&mut detection);
         assert_eq!((detection.x, detection.y), (320.0, 180.0));
         assert_eq!((detection.w, detection.h), (640.0, 360.0));
+    }
+
+    #[test]
+    fn a_crop_is_the_middle_and_boxes_come_back_to_the_whole_picture() {
+        let size = InputSize::Fixed {
+            width: 224,
+            height: 224,
+        };
+        let crop = Placement::Crop { share: 0.875 };
+        let fit = Letterbox::fit(&Area::whole(1280, 720), size, crop);
+        assert_eq!((fit.inner_width, fit.inner_height), (224, 224));
+        let source = Area {
+            left: 325.0,
+            top: 45.0,
+            width: 630.0,
+            height: 630.0,
+        };
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-3;
+        for (have, expected) in [
+            (fit.source.left, source.left),
+            (fit.source.top, source.top),
+            (fit.source.width, source.width),
+            (fit.source.height, source.height),
+        ] {
+            assert!(near(have, expected), "{:?}", fit.source);
+        }
+        let mut detection = Detection {
+            x: 112.0,
+            y: 0.0,
+            w: 112.0,
+            h: 224.0,
+            ..Detection::default()
+        };
+        fit.undo(&mut detection);
+        assert!(near(detection.x.into(), 640.0) && near(detection.y.into(), 45.0));
+        assert!(near(detection.w.into(), 315.0) && near(detection.h.into(), 630.0));
+    }
+
+    #[test]
+    fn areas_end_at_the_edges_of_the_picture() {
+        let picture = Picture {
+            width: 100,
+            height: 50,
+            rgb: Vec::new(),
+        };
+        let area = |left, top, width, height| Area {
+            left,
+            top,
+            width,
+            height,
+        };
+        for (given, expected) in [
+            (area(10.0, 10.0, 20.0, 20.0), area(10.0, 10.0, 20.0, 20.0)),
+            (area(-10.0, 40.0, 20.0, 20.0), area(0.0, 40.0, 10.0, 10.0)),
+            (area(200.0, -90.0, 5.0, 5.0), area(99.0, 0.0, 1.0, 1.0)),
+            (
+                area(f64::NAN, 5.0, f64::NAN, 0.0),
+                area(0.0, 5.0, 100.0, 1.0),
+            ),
+            (
+                area(0.0, 0.0, f64::INFINITY, 9.0),
+                area(0.0, 0.0, 100.0, 9.0),
+            ),
+        ] {
+            assert_eq!(given.inside(&picture), expected, "{given:?}");
+        }
     }
 }

@@ -186,7 +186,9 @@ mod tests {
         assert!(error.contains(&dir.path().display().to_string()));
         assert!(error.contains("`edgeflow model add centerface`"));
         let error = read("centrface", &dirs).unwrap_err().to_string();
-        assert!(error.ends_with("known by name are centerface, picodet-layout, yolox-nano"));
+        assert!(error.ends_with(
+            "known by name are centerface, page-orientation, picodet-layout, yolox-nano"
+        ));
         let error = read("/nowhere/x.onnx", &[]).unwrap_err().to_string();
         assert_eq!(error, "model file /nowhere/x.onnx does not exist");
     }

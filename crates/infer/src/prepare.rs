@@ -5,7 +5,7 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::image::Picture;
-use crate::letterbox::{Letterbox, PADDING};
+use crate::letterbox::{Area, Letterbox, PADDING};
 
 /// Fills model inputs. Buffers are kept, so that pictures of one size need no allocation.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub enum PrepareError {
 }
 
 impl Preparer {
-    /// Fits `picture` and returns the planes, `[3, height, width]`.
+    /// Fits the area of `picture` and returns the planes, `[3, height, width]`.
     pub fn prepare(
         &mut self,
         picture: &Picture,
@@ -61,10 +61,12 @@ impl Preparer {
             self.last = Some((*letterbox, *colours));
         }
         let (width, height) = (letterbox.inner_width, letterbox.inner_height);
-        let pixels = if (picture.width, picture.height) == (width, height) {
+        let source = &letterbox.source;
+        let as_it_is = (picture.width, picture.height) == (width, height);
+        let pixels = if as_it_is && *source == Area::of(picture) {
             &picture.rgb
         } else {
-            self.resize(picture, width, height)?;
+            self.scale(picture, source, width, height)?;
             &self.resized
         };
         let (first, rest) = self.planes.split_at_mut(plane);
@@ -101,6 +103,17 @@ impl Preparer {
         width: usize,
         height: usize,
     ) -> Result<&[u8], PrepareError> {
+        self.scale(picture, &Area::of(picture), width, height)?;
+        Ok(&self.resized)
+    }
+
+    fn scale(
+        &mut self,
+        picture: &Picture,
+        area: &Area,
+        width: usize,
+        height: usize,
+    ) -> Result<(), PrepareError> {
         self.resized.resize(width * height * 3, 0);
         let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
         let source = ImageRef::new(
@@ -117,10 +130,12 @@ impl Preparer {
             PixelType::U8x3,
         )
         .map_err(PrepareError::Buffer)?;
+        let cut = self
+            .options
+            .crop(area.left, area.top, area.width, area.height);
         self.resizer
-            .resize(&source, &mut target, &self.options)
-            .map_err(PrepareError::Resize)?;
-        Ok(&self.resized)
+            .resize(&source, &mut target, &cut)
+            .map_err(PrepareError::Resize)
     }
 }
 
@@ -166,7 +181,7 @@ mod tests {
             width: 4,
             height: 4,
         };
-        let fit = Letterbox::fit(2, 1, size, Placement::TopLeft);
+        let fit = Letterbox::fit(&Area::whole(2, 1), size, Placement::TopLeft);
         assert_eq!((fit.inner_width, fit.inner_height), (4, 2));
         let mut preparer = Preparer::default();
         let picture = flat(2, 1, [10, 20, 30]);
@@ -192,8 +207,8 @@ mod tests {
             height: 4,
         };
         let mut preparer = Preparer::default();
-        let tall = Letterbox::fit(1, 2, size, Placement::TopLeft);
-        let wide = Letterbox::fit(2, 1, size, Placement::TopLeft);
+        let tall = Letterbox::fit(&Area::whole(1, 2), size, Placement::TopLeft);
+        let wide = Letterbox::fit(&Area::whole(2, 1), size, Placement::TopLeft);
         preparer
             .prepare(
                 &flat(1, 2, [1; 3]),
@@ -215,7 +230,7 @@ mod tests {
     fn a_buffer_that_is_too_short_is_an_error() {
         let mut picture = flat(8, 8, [0; 3]);
         picture.rgb.truncate(10);
-        let fit = Letterbox::fit(8, 8, FIXED, Placement::TopLeft);
+        let fit = Letterbox::fit(&Area::whole(8, 8), FIXED, Placement::TopLeft);
         let mut preparer = Preparer::default();
         let result = preparer.prepare(&picture, &fit, &Colours::plain(ChannelOrder::Rgb));
         assert!(result.is_err());
@@ -227,7 +242,7 @@ mod tests {
             width: 2,
             height: 3,
         };
-        let fit = Letterbox::fit(2, 1, size, Placement::Center);
+        let fit = Letterbox::fit(&Area::whole(2, 1), size, Placement::Center);
         assert_eq!((fit.left, fit.top), (0, 1));
         let mut preparer = Preparer::default();
         let colours = Colours {
@@ -250,5 +265,34 @@ mod tests {
         }
         let unit = preparer.prepare(&flat(2, 1, [255, 0, 51]), &fit, &Colours::UNIT);
         assert_eq!(unit.unwrap()[2], 1.0);
+    }
+
+    #[test]
+    fn an_area_alone_is_seen() {
+        let size = InputSize::Fixed {
+            width: 4,
+            height: 4,
+        };
+        // Black, with a white square of 4 x 4 at (6, 2).
+        let mut picture = flat(16, 8, [0; 3]);
+        for y in 2..6 {
+            picture.rgb[(y * 16 + 6) * 3..(y * 16 + 10) * 3].fill(255);
+        }
+        let area = Area {
+            left: 6.0,
+            top: 2.0,
+            width: 4.0,
+            height: 4.0,
+        };
+        let mut preparer = Preparer::default();
+        let crop = Placement::Crop { share: 0.5 };
+        for fit in [
+            Letterbox::fit(&area, size, Placement::Stretch),
+            Letterbox::fit(&Area::of(&picture), size, crop),
+        ] {
+            assert_eq!(fit.source, area);
+            let planes = preparer.prepare(&picture, &fit, &Colours::UNIT).unwrap();
+            assert_eq!(planes, [1.0; 48]);
+        }
     }
 }

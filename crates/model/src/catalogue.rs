@@ -102,7 +102,15 @@ mod tests {
         let read: Vec<Entry> = serde_json::from_str(include_str!("../catalogue.json")).unwrap();
         assert_eq!(read, catalogue());
         let names: Vec<&str> = read.iter().map(|entry| entry.name.as_str()).collect();
-        assert_eq!(names, ["centerface", "picodet-layout", "yolox-nano"]);
+        assert_eq!(
+            names,
+            [
+                "centerface",
+                "page-orientation",
+                "picodet-layout",
+                "yolox-nano"
+            ]
+        );
         for entry in &read {
             assert_eq!(entry.sha256.len(), 64, "{}", entry.name);
             assert_eq!(by_name(&entry.name), Some(entry));

@@ -29,12 +29,15 @@ pub struct Description {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
     /// How its outputs are decoded: `yolox`, `yolov5`, `yolov8`, `yolov10`, `ssd`, `nanodet`,
-    /// `picodet` or `centerface`.
+    /// `picodet`, `centerface` or `classes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<String>,
-    /// Where the picture goes: `top-left`, `center` or `stretch`.
+    /// Where the picture goes: `top-left`, `center`, `stretch` or `crop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
+    /// With `crop`: how much of the middle is seen, as a share of the shorter side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop: Option<f32>,
     /// Order of the colour planes: `rgb` or `bgr`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<String>,
@@ -77,6 +80,9 @@ pub enum DescriptionError {
         /// What it may be.
         known: String,
     },
+    /// A share that can't be.
+    #[error("`crop` of a model is a share, over 0 and up to 1, for the placement `crop`")]
+    Crop,
     /// Numbers that can't be.
     #[error("`mean` and `deviation` of a model have to be numbers, the deviation not 0")]
     Numbers,
@@ -139,8 +145,8 @@ impl Description {
 
     /// Whether everything in it is known.
     pub fn check(&self) -> Result<(), DescriptionError> {
-        self.told_family()?;
-        self.placed(Placement::TopLeft)?;
+        let family = self.told_family()?;
+        self.placed(family.map_or(Placement::USUAL_CROP, |family| family.input().0))?;
         self.coloured(Colours::UNIT)?;
         if self.labels.len() > MAX_LABELS {
             return Err(DescriptionError::TooMuch);
@@ -160,8 +166,16 @@ impl Description {
             ("top-left", Placement::TopLeft),
             ("center", Placement::Center),
             ("stretch", Placement::Stretch),
+            ("crop", Placement::USUAL_CROP),
         ];
-        Ok(one_of("placement", self.placement.as_deref(), &places)?.unwrap_or(own))
+        let told = one_of("placement", self.placement.as_deref(), &places)?;
+        match (told.unwrap_or(own), self.crop) {
+            (placement, None) => Ok(placement),
+            (Placement::Crop { .. }, Some(share)) if share > 0.0 && share <= 1.0 => {
+                Ok(Placement::Crop { share })
+            }
+            _ => Err(DescriptionError::Crop),
+        }
     }
 
     /// The colours, the family's own where nothing is said.
@@ -231,6 +245,13 @@ mod tests {
             (ChannelOrder::Bgr, [1.0, 2.0, 3.0])
         );
         assert_eq!(colours.deviation, [255.0; 3]);
+        let text = r#"{"family": "classes", "crop": 1}"#;
+        let described = beside(text).unwrap().unwrap();
+        let own = Family::Classes.input().0;
+        assert_eq!(
+            described.placed(own).unwrap(),
+            Placement::Crop { share: 1.0 }
+        );
         assert!(
             Description::beside(Path::new("/nowhere/x.onnx"))
                 .unwrap()
@@ -246,8 +267,14 @@ mod tests {
             (r#"{"family": "yolo"}"#, "it can be yolox, yolov5"),
             (
                 r#"{"placement": "left"}"#,
-                "it can be top-left, center, stretch",
+                "it can be top-left, center, stretch, crop",
             ),
+            (
+                r#"{"placement": "center", "crop": 0.5}"#,
+                "`crop` of a model",
+            ),
+            (r#"{"family": "yolox", "crop": 0.5}"#, "`crop` of a model"),
+            (r#"{"crop": 1.5}"#, "over 0 and up to 1"),
             (r#"{"deviation": [1, 0, 1]}"#, "the deviation not 0"),
         ] {
             let error = beside(text).unwrap_err().to_string();

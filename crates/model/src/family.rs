@@ -23,11 +23,13 @@ pub enum Family {
     PicoDet,
     /// Heat map, scale, offset and landmarks at stride 4.
     CenterFace,
+    /// One output `[1, classes]`, probabilities or what softmax makes them of: a classifier.
+    Classes,
 }
 
 impl Family {
     /// Every family, in the order in which outputs are tried.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Yolox,
         Self::Yolov5,
         Self::Yolov8,
@@ -36,6 +38,7 @@ impl Family {
         Self::NanoDet,
         Self::PicoDet,
         Self::CenterFace,
+        Self::Classes,
     ];
 
     /// Name of the family.
@@ -49,6 +52,7 @@ impl Family {
             Self::NanoDet => "nanodet",
             Self::PicoDet => "picodet",
             Self::CenterFace => "centerface",
+            Self::Classes => "classes",
         }
     }
 
@@ -71,15 +75,9 @@ impl Family {
                     deviation: [57.375, 57.12, 58.395],
                 },
             ),
-            Self::PicoDet => (
-                Placement::Stretch,
-                Colours {
-                    order: ChannelOrder::Rgb,
-                    mean: [123.675, 116.28, 103.53],
-                    deviation: [58.395, 57.12, 57.375],
-                },
-            ),
+            Self::PicoDet => (Placement::Stretch, Colours::IMAGENET),
             Self::CenterFace => (Placement::TopLeft, Colours::plain(ChannelOrder::Rgb)),
+            Self::Classes => (Placement::USUAL_CROP, Colours::IMAGENET),
         }
     }
 }

@@ -24,7 +24,7 @@ pub enum InputSize {
 }
 
 /// Where the picture goes in an input of another shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Placement {
     /// Scaled to fit, top-left; the size cut to whole pixels.
     TopLeft,
@@ -32,6 +32,16 @@ pub enum Placement {
     Center,
     /// Stretched over the whole input.
     Stretch,
+    /// The middle of the picture, as much of it as has the shape of the input, over the whole input.
+    Crop {
+        /// Of the largest such part, along each side. 0.875: scaled to 256 pixels, of which 224 are seen.
+        share: f32,
+    },
+}
+
+impl Placement {
+    /// How most classifiers are trained to see a picture.
+    pub const USUAL_CROP: Self = Self::Crop { share: 0.875 };
 }
 
 /// Order of a model's colour planes.
@@ -70,6 +80,13 @@ impl Colours {
         order: ChannelOrder::Rgb,
         mean: [0.0; 3],
         deviation: [255.0; 3],
+    };
+
+    /// By the mean and the deviation of ImageNet's pictures, red first.
+    pub const IMAGENET: Self = Self {
+        order: ChannelOrder::Rgb,
+        mean: [123.675, 116.28, 103.53],
+        deviation: [58.395, 57.12, 57.375],
     };
 
     /// About -1 to 1, red first.

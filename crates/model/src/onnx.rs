@@ -95,16 +95,20 @@ pub fn input(model: &[u8]) -> Result<TensorInfo, OnnxError> {
 /// Names of the classes as programs of Ultralytics write them into a model: the metadata `names`, a
 /// dictionary in Python's form, `{0: 'person', 1: 'car'}`. Empty when there are none.
 pub fn labels(model: &[u8]) -> Vec<String> {
-    let metadata = |item: Result<Item<'_>, OnnxError>| {
+    metadata(model, "names")
+        .and_then(|names| python_names(&names))
+        .unwrap_or_default()
+}
+
+/// What a model's file says of itself under a key.
+pub fn metadata(model: &[u8], key: &str) -> Option<String> {
+    let value = |item: Result<Item<'_>, OnnxError>| {
         let item = item.ok().filter(|it| it.number == field::MODEL_METADATA)?;
         let entry = item.bytes().ok()?;
         let text = |number| std::str::from_utf8(child(entry, number).ok()??).ok();
-        (text(field::ENTRY_KEY)? == "names").then(|| text(field::ENTRY_VALUE).map(str::to_owned))?
+        (text(field::ENTRY_KEY)? == key).then(|| text(field::ENTRY_VALUE).map(str::to_owned))?
     };
-    let names = fields(model).find_map(metadata);
-    names
-        .and_then(|names| python_names(&names))
-        .unwrap_or_default()
+    fields(model).find_map(value)
 }
 
 /// `None`: not such a dictionary, or not with the numbers 0, 1, 2 and so on.

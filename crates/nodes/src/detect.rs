@@ -3,14 +3,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use edgeflow::{Context, Detection, Fact, Input, NodeError, Outputs, ParallelNode, Timer, tracing};
-use edgeflow_infer::detector::Timings;
-use edgeflow_infer::{Detector, LoadOptions, Options, Provider};
-use edgeflow_model::Description;
+use edgeflow::{Context, Detection, Input, NodeError, Outputs, ParallelNode};
+use edgeflow_infer::{Detector, Options, Timings};
 use serde::Deserialize;
 
+use crate::inference::{self, Batches, Parts, Wanted};
 use crate::motion::check_shares;
-use crate::picture::{Coded, coded};
+use crate::picture::coded;
 
 /// Parameters of `detect`.
 #[derive(Debug, Deserialize)]
@@ -31,12 +30,6 @@ pub(crate) struct Params {
     labels: Option<Vec<String>>,
 }
 
-/// Frames that are worked on at a time, at most, where the node chooses.
-const MAX_WORKERS: usize = 4;
-
-/// Folder of the node's own folder with what accelerators have compiled.
-const ENGINES: &str = "engines";
-
 fn default_threshold() -> f32 {
     Options::default().threshold
 }
@@ -54,37 +47,6 @@ pub(crate) struct Detect {
     labels: Option<Vec<String>>,
     parts: Parts,
     batches: Batches,
-}
-
-/// What the node shows of pictures that the model takes together.
-#[derive(Debug)]
-struct Batches {
-    fact: Fact,
-    largest: usize,
-    given_up: bool,
-}
-
-impl Batches {
-    fn new(ctx: &Context) -> Self {
-        Self {
-            fact: ctx.fact("batch"),
-            largest: 1,
-            given_up: false,
-        }
-    }
-
-    fn look(&mut self, detector: &Detector) {
-        let largest = detector.largest_batch();
-        if largest > self.largest && !self.given_up {
-            self.largest = largest;
-            self.fact.set(format!("up to {largest}"));
-        }
-        if let Some(why) = detector.no_batches().filter(|_| !self.given_up) {
-            self.given_up = true;
-            tracing::warn!(why, "the model takes one picture at a time after all");
-            self.fact.set(format!("none: {why}"));
-        }
-    }
 }
 
 /// What may change while workers are at work.
@@ -108,33 +70,6 @@ pub(crate) struct Found {
     timings: Timings,
 }
 
-/// Where the time goes.
-#[derive(Debug)]
-struct Parts {
-    decode: Timer,
-    prepare: Timer,
-    infer: Timer,
-    boxes: Timer,
-}
-
-impl Parts {
-    fn new(ctx: &Context) -> Self {
-        Self {
-            decode: ctx.timer("decode"),
-            prepare: ctx.timer("prepare"),
-            infer: ctx.timer("infer"),
-            boxes: ctx.timer("boxes"),
-        }
-    }
-
-    fn record(&self, timings: &Timings) {
-        self.decode.record(timings.decode);
-        self.prepare.record(timings.prepare);
-        self.infer.record(timings.infer);
-        self.boxes.record(timings.boxes);
-    }
-}
-
 impl ParallelNode for Detect {
     type Params = Params;
     type Worker = Worker;
@@ -142,33 +77,16 @@ impl ParallelNode for Detect {
 
     fn setup(ctx: &mut Context, params: Params) -> Result<Self, NodeError> {
         check_shares(&[("threshold", params.threshold), ("iou", params.iou)])?;
-        let parallel = workers(params.parallel);
-        let runtime = LoadOptions {
-            provider: provider(params.provider.as_deref())?,
+        let parallel = inference::workers(params.parallel);
+        let wanted = Wanted {
+            model: &params.model,
+            provider: params.provider.as_deref(),
             threads: params.threads,
-            library_dirs: ctx.asset_dirs().to_vec(),
-            spare: parallel > 1,
-            cache_dir: engines(ctx),
+            parallel,
         };
-        let options = Options {
-            threshold: params.threshold,
-            iou: params.iou,
-            runtime,
-        };
-        let detector = load(ctx, &params.model, options)?;
+        let detector = Detector::new(wanted.load(ctx)?, params.threshold, params.iou)?;
         check_labels(&detector, params.labels.as_deref().unwrap_or_default())?;
-        let (family, runtime) = (detector.family(), detector.runtime());
-        let path = detector.path().display();
-        tracing::info!(model = detector.name(), %path, family, runtime, "model loaded");
-        ctx.fact("model")
-            .set(format!("{} ({family})", detector.name()));
-        ctx.fact("runtime").set(runtime);
-        let passed_over = detector.passed_over();
-        if !passed_over.is_empty() {
-            tracing::info!(?passed_over, "not taken");
-            ctx.fact("passed_over").set(passed_over.join("; "));
-        }
-        ctx.fact("workers").set(parallel.to_string());
+        inference::show(ctx, detector.model(), parallel);
         Ok(Self {
             detector,
             parallel,
@@ -177,7 +95,7 @@ impl ParallelNode for Detect {
                 iou: params.iou,
             })),
             labels: params.labels,
-            parts: Parts::new(ctx),
+            parts: Parts::new(ctx, "boxes"),
             batches: Batches::new(ctx),
         })
     }
@@ -194,10 +112,7 @@ impl ParallelNode for Detect {
         let Limits { threshold, iou } = *lock(&worker.limits);
         let detector = &mut worker.detector;
         detector.set_limits(threshold, iou);
-        let found = match coded("detect", &input.frame)? {
-            Coded::Jpeg(jpeg) => detector.detect_jpeg(jpeg)?,
-            Coded::Raw(raw) => detector.detect_raw(&raw)?,
-        };
+        let found = detector.detect_coded(&coded("detect", &input.frame)?)?;
         Ok(Found {
             detections: found.to_vec(),
             timings: detector.timings(),
@@ -212,7 +127,7 @@ impl ParallelNode for Detect {
         };
         let mut detections = Vec::with_capacity(found.detections.len());
         for found in found.detections {
-            let label = self.detector.label(found.class);
+            let label = self.detector.model().label(found.class);
             if wanted(&label) {
                 detections.push(Detection {
                     label: label.into_owned(),
@@ -228,7 +143,7 @@ impl ParallelNode for Detect {
         meta.set_detections(&detections)?;
         frame.set_meta(&meta);
         self.parts.record(&found.timings);
-        self.batches.look(&self.detector);
+        self.batches.look(self.detector.model());
         out.send("out", frame)
     }
 
@@ -244,67 +159,20 @@ impl ParallelNode for Detect {
     }
 }
 
-/// How many frames are worked on at a time for a wish of so many; 0: one for each core.
-fn workers(wanted: usize) -> usize {
-    match wanted {
-        0 => std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(MAX_WORKERS),
-        some => some,
-    }
-}
-
 fn lock(limits: &Mutex<Limits>) -> MutexGuard<'_, Limits> {
     limits
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// One that was brought here for the node, or else one that the device has.
-fn load(ctx: &Context, name: &str, options: Options) -> Result<Detector, NodeError> {
-    let Some(brought) = ctx.model(name) else {
-        return Ok(Detector::load(name, ctx.asset_dirs(), options)?);
-    };
-    let told = match brought.description.as_str() {
-        "" => Description::default(),
-        text => Description::from_json(text.as_bytes())?,
-    };
-    let path = brought.path.clone();
-    Ok(Detector::load_file(name, path, &told, options)?)
-}
-
-fn provider(name: Option<&str>) -> Result<Provider, NodeError> {
-    let Some(name) = name else {
-        return Ok(Provider::Auto);
-    };
-    Provider::by_name(name).ok_or_else(|| {
-        let known = Provider::ALL.map(|(name, _)| name).join(", ");
-        NodeError::new(format!(
-            "parameter `provider`: there is no `{name}`; it can be {known}"
-        ))
-    })
-}
-
-/// Without it engines are compiled at each start.
-fn engines(ctx: &Context) -> Option<std::path::PathBuf> {
-    let dir = ctx.state_dir().join(ENGINES);
-    match std::fs::create_dir_all(&dir) {
-        Ok(()) => Some(dir),
-        Err(error) => {
-            tracing::warn!(dir = %dir.display(), %error, "compiled engines are not kept");
-            None
-        }
-    }
-}
-
 /// A filter for a class that the model does not have would silently find nothing.
 fn check_labels(detector: &Detector, wanted: &[String]) -> Result<(), NodeError> {
-    let known = detector.labels();
+    let known = detector.model().labels();
     let unknown = wanted.iter().find(|label| !known.contains(label));
     match unknown {
         Some(label) if !known.is_empty() => Err(NodeError::new(format!(
             "parameter `labels`: model `{}` has no class `{label}`; it has {}",
-            detector.name(),
+            detector.model().name(),
             known.join(", ")
         ))),
         _ => Ok(()),

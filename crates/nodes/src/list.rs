@@ -18,6 +18,8 @@ pub(crate) enum Builtin {
     Motion,
     /// Finds objects or faces with an ONNX model.
     Detect,
+    /// Tells with an ONNX model what a picture, or each thing in it, is.
+    Classify,
     /// Gives detections numbers that stay with a thing from picture to picture.
     Track,
     /// Counts things in areas of the picture and those that cross lines.
@@ -84,8 +86,8 @@ mod tests {
             .map(|(name, _)| name)
             .collect();
         let expected = [
-            "pattern", "camera", "video", "motion", "detect", "track", "zones", "events", "redact",
-            "draw", "fuse", "log", "record", "replay",
+            "pattern", "camera", "video", "motion", "detect", "classify", "track", "zones",
+            "events", "redact", "draw", "fuse", "log", "record", "replay",
         ];
         assert_eq!(names, expected);
     }

@@ -3,11 +3,13 @@
 
 mod camera;
 mod card;
+mod classify;
 mod clip;
 mod detect;
 mod draw;
 mod events;
 mod fuse;
+mod inference;
 mod list;
 mod log;
 mod model;
@@ -82,6 +84,7 @@ fn run(node: list::Builtin) -> ExitCode {
         list::Builtin::Video => edgeflow::run_source::<video::Video>(),
         list::Builtin::Motion => edgeflow::run_node::<motion::Motion>(),
         list::Builtin::Detect => edgeflow::run_parallel::<detect::Detect>(),
+        list::Builtin::Classify => edgeflow::run_parallel::<classify::Classify>(),
         list::Builtin::Track => edgeflow::run_node::<track::TrackNode>(),
         list::Builtin::Zones => edgeflow::run_node::<zones::Zones>(),
         list::Builtin::Redact => edgeflow::run_node::<redact::Redact>(),

@@ -1,8 +1,9 @@
 //! `edgeflow-nodes model`: tells whether a model is there, is the right one, and runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use edgeflow_infer::{Detector, LoadOptions, Options, Provider};
+use edgeflow_infer::{Classifier, Detector, LoadOptions, Model, Options, Picture, Provider};
+use edgeflow_model::Family;
 
 /// What to do with models.
 #[derive(Debug, clap::Subcommand)]
@@ -35,33 +36,63 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
         picture,
         provider,
     } = command;
-    let options = Options {
-        runtime: LoadOptions {
-            provider: *provider,
-            library_dirs: assets.clone(),
-            ..LoadOptions::default()
-        },
-        ..Options::default()
+    let options = LoadOptions {
+        provider: *provider,
+        library_dirs: assets.clone(),
+        ..LoadOptions::default()
     };
-    let mut detector = Detector::load(model, assets, options)?;
+    let model = Model::load(&here(model), assets, &options)?;
+    let picture = picture.as_deref().map(crate::clip::read_picture);
+    let picture = picture.transpose()?;
+    if model.family() == Family::Classes {
+        classify(Classifier::new(model)?, picture.as_ref())
+    } else {
+        let Options { threshold, iou, .. } = Options::default();
+        detect(Detector::new(model, threshold, iou)?, picture.as_ref())
+    }
+}
+
+/// A file of the folder that a person is in is meant by its bare name too.
+fn here(model: &str) -> String {
+    if !model.contains('/') && Path::new(model).is_file() {
+        format!("./{model}")
+    } else {
+        model.to_owned()
+    }
+}
+
+fn tell(model: &Model) {
     println!(
         "{}: {} ({}, {} classes, runs in {})",
-        detector.name(),
-        detector.path().display(),
-        detector.family(),
-        detector.labels().len(),
-        detector.runtime()
+        model.name(),
+        model.path().display(),
+        model.family().name(),
+        model.labels().len(),
+        model.runtime()
     );
-    for reason in detector.passed_over() {
+    for reason in model.passed_over() {
         println!("not taken: {reason}");
     }
-    if let Some(path) = picture {
-        let picture = crate::clip::read_picture(path)?;
-        let found = detector.detect(&picture)?.to_vec();
-        for found in found {
+}
+
+fn classify(mut classifier: Classifier, picture: Option<&Picture>) -> anyhow::Result<()> {
+    tell(classifier.model());
+    if let Some(picture) = picture {
+        for found in classifier.classify(picture, &[])?.to_vec() {
+            let label = classifier.model().label(found.class);
+            println!("{label} {:.2}", found.score);
+        }
+    }
+    Ok(())
+}
+
+fn detect(mut detector: Detector, picture: Option<&Picture>) -> anyhow::Result<()> {
+    tell(detector.model());
+    if let Some(picture) = picture {
+        for found in detector.detect(picture)?.to_vec() {
             println!(
                 "{} {:.2} at {:.0},{:.0} size {:.0}x{:.0}",
-                detector.label(found.class),
+                detector.model().label(found.class),
                 found.score,
                 found.x,
                 found.y,

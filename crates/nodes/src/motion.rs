@@ -2,10 +2,11 @@
 //! with a slowly following background; cells that differ are joined to boxes.
 
 use edgeflow::{Context, Detection, Input, Node, NodeError, Outputs};
+use edgeflow_infer::Coded;
 use edgeflow_infer::image::{JpegReader, Luma};
 use serde::Deserialize;
 
-use crate::picture::{Coded, coded};
+use crate::picture::coded;
 
 /// Cells along the longer side of the picture.
 const CELLS: usize = 160;

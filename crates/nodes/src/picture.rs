@@ -3,6 +3,7 @@
 
 use edgeflow::{Codec, DETECTIONS, Frame, Meta, NodeError, TRACKS};
 use edgeflow_capture::encode;
+use edgeflow_infer::Coded;
 use edgeflow_infer::image::{JpegReader, Picture};
 use edgeflow_infer::prepare::Preparer;
 use edgeflow_infer::raw::{Layout, Raw};
@@ -10,13 +11,7 @@ use edgeflow_infer::raw::{Layout, Raw};
 /// Key of metadata: raw pixels have brightness from 0 to 255.
 pub(crate) const FULL_RANGE: &str = "full_range";
 
-/// What a frame holds.
-pub(crate) enum Coded<'a> {
-    Jpeg(&'a [u8]),
-    Raw(Raw<'a>),
-}
-
-/// Refuses frames that are no pictures.
+/// What a frame holds. Refuses frames that are no pictures.
 pub(crate) fn coded<'a>(node: &str, frame: &'a Frame) -> Result<Coded<'a>, NodeError> {
     let header = &frame.header;
     let layout = match header.codec {
@@ -53,11 +48,7 @@ pub(crate) struct Pixels {
 impl Pixels {
     /// Reads the picture of a frame.
     pub(crate) fn read(&mut self, node: &str, frame: &Frame) -> Result<(), NodeError> {
-        match coded(node, frame)? {
-            Coded::Jpeg(jpeg) => self.reader.read(jpeg, &mut self.picture)?,
-            Coded::Raw(raw) => raw.read(&mut self.picture)?,
-        }
-        Ok(())
+        Ok(coded(node, frame)?.read(&mut self.reader, &mut self.picture)?)
     }
 
     /// The picture of a frame as a JPEG whose sides have `longest` pixels at most.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 mod camera;
 mod events;
 mod fuse;
+mod inference;
 mod objects;
 mod params;
 mod picture;
@@ -19,6 +20,7 @@ mod video;
 use camera::CAMERA;
 use events::EVENTS;
 use fuse::FUSE;
+use inference::{CLASSIFY, DETECT};
 use objects::{TRACK, ZONES};
 pub use params::ParamError;
 pub(crate) use params::{check, is_file};
@@ -157,8 +159,13 @@ impl ParamDefault {
     }
 }
 
-/// Models that `detect` knows by name.
-pub const MODELS: [&str; 3] = ["centerface", "picodet-layout", "yolox-nano"];
+/// Models that are known by name.
+pub const MODELS: [&str; 4] = [
+    "centerface",
+    "page-orientation",
+    "picodet-layout",
+    "yolox-nano",
+];
 
 const OUT_FRAMES: Port = Port {
     name: "out",
@@ -178,18 +185,19 @@ const IN_ANY: Port = Port {
 };
 
 /// Every built-in node, in the order of the reference.
-pub const BUILTINS: [Builtin; 14] = [
-    PATTERN, CAMERA, VIDEO, MOTION, DETECT, TRACK, ZONES, EVENTS, REDACT, DRAW, FUSE, LOG, RECORD,
-    REPLAY,
+pub const BUILTINS: [Builtin; 15] = [
+    PATTERN, CAMERA, VIDEO, MOTION, DETECT, CLASSIFY, TRACK, ZONES, EVENTS, REDACT, DRAW, FUSE,
+    LOG, RECORD, REPLAY,
 ];
 
 /// Parameters that a running node takes without a restart. One that a node may refuse for another
 /// reason than its value (a camera's controls) is told so, and goes on as before.
-const LIVE: [(&str, &[&str]); 10] = [
+const LIVE: [(&str, &[&str]); 11] = [
     ("camera", &["quality", "controls"]),
     ("pattern", &["fps", "quality"]),
     ("motion", &["threshold", "min_area"]),
     ("detect", &["threshold", "iou", "labels"]),
+    ("classify", &["of", "threshold", "most"]),
     ("track", &["threshold", "remember_ms"]),
     ("zones", &["zones", "lines", "labels", "settle_ms"]),
     (
@@ -265,79 +273,6 @@ const MOTION: Builtin = Builtin {
             required: false,
             default: ParamDefault::Number(0.001),
             summary: "Smallest moving area, as a share of the picture.",
-        },
-    ],
-};
-
-const DETECT: Builtin = Builtin {
-    name: "detect",
-    summary: "Finds objects or faces with an ONNX model.",
-    inputs: &[IN_FRAMES],
-    outputs: &[OUT_DETECTIONS],
-    params: &[
-        Param {
-            name: "model",
-            kind: ParamKind::Model,
-            required: true,
-            default: ParamDefault::None,
-            summary: "`centerface` (faces), `yolox-nano` (80 kinds of objects), `picodet-layout` (parts \
-                      of printed pages), or an ONNX file by \
-                      name or path: YOLOX, YOLOv5 to 12, SSD, UltraFace, NanoDet-Plus, PicoDet, CenterFace.",
-        },
-        Param {
-            name: "threshold",
-            kind: ParamKind::Number { min: 0.0, max: 1.0 },
-            required: false,
-            default: ParamDefault::Number(0.4),
-            summary: "Lowest score that is reported.",
-        },
-        Param {
-            name: "iou",
-            kind: ParamKind::Number { min: 0.0, max: 1.0 },
-            required: false,
-            default: ParamDefault::Number(0.45),
-            summary: "Overlap above which two boxes are taken for the same object.",
-        },
-        Param {
-            name: "threads",
-            kind: ParamKind::Integer { min: 0, max: 256 },
-            required: false,
-            default: ParamDefault::Integer(0),
-            summary: "Threads for the model with a frame that is alone; 0 lets the node choose.",
-        },
-        Param {
-            name: "parallel",
-            kind: ParamKind::Integer { min: 0, max: 16 },
-            required: false,
-            default: ParamDefault::Integer(0),
-            summary: "Frames that are worked on at a time, with a thread each. More of them a second, \
-                      each taking longer, and more memory. 0: one for each core, up to 4.",
-        },
-        Param {
-            name: "provider",
-            kind: ParamKind::Choice {
-                options: Cow::Borrowed(&[
-                    Cow::Borrowed("auto"),
-                    Cow::Borrowed("rten"),
-                    Cow::Borrowed("cpu"),
-                    Cow::Borrowed("xnnpack"),
-                    Cow::Borrowed("cuda"),
-                    Cow::Borrowed("tensorrt"),
-                    Cow::Borrowed("openvino"),
-                ]),
-            },
-            required: false,
-            default: ParamDefault::Text("auto"),
-            summary: "What the model runs on. `rten` is built in and runs on the CPU; the others are of \
-                      ONNX Runtime, whose library has to be on the device. `auto` takes the fastest \
-                      that is there and takes the model.",
-        },
-        Param {
-            name: "labels",
-            kind: ParamKind::TextList,
-            required: false,
-            default: ParamDefault::None,
-            summary: "Only these labels are reported; without it, all.",
         },
     ],
 };

@@ -1,5 +1,5 @@
 // Models that the control plane keeps, in words. Pure.
-import type { ModelTensor } from "../gen/edgeflow/v1/model_pb";
+import type { Model, ModelTensor } from "../gen/edgeflow/v1/model_pb";
 
 /** What people said of a model; the parts that are shown. */
 export interface ModelDescription {
@@ -30,6 +30,16 @@ export function describe(json: string): ModelDescription {
   } catch {
     return told;
   }
+}
+
+/** How a manifest names a model: by the node that takes it, or as a file of a node of one's own. A classifier is known by
+ * what is told of it, or else by its only output, `[pictures, classes]`. */
+export function usage(model: Model): string {
+  if (model.inputs.length === 0) return `models: [${model.name}]`;
+  const { family } = describe(model.description);
+  const classifies = family ? family === "classes" : model.outputs.length === 1 && model.outputs[0]?.dims.length === 2;
+  const node = classifies ? "classify" : "detect";
+  return `${node}: {use: ${node}, with: {model: ${model.name}}}`;
 }
 
 /** `images [1, 3, 640, 640]` */

