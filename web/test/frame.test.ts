@@ -83,6 +83,15 @@ describe("metadata", () => {
     expect(readDetections({ detections: "no" })).toEqual([]);
   });
 
+  it("reads an outline, and does without one that is no polygon", () => {
+    const box = { label: "a", score: 1, x: 0, y: 0, w: 9, h: 9 };
+    const outline = [[0, 0], [9, 0], [5, 9]];
+    expect(readDetections({ tracks: [{ ...box, id: 3, outline }] })).toEqual([{ ...box, track: 3, outline }]);
+    for (const bad of ["no", [[0, 0]], [[0, 0], [1], [2, 2]], [[0, 0], [1, Number.NaN], [2, 2]], Array(999).fill([1, 1])]) {
+      expect(readDetections({ detections: [{ ...box, outline: bad }] })).toEqual([box]);
+    }
+  });
+
   it("never draws more boxes than the limit", () => {
     const detections = Array.from({ length: 2000 }, () => ({ label: "a", score: 1, x: 0, y: 0, w: 1, h: 1 }));
     expect(readDetections({ detections })).toHaveLength(512);

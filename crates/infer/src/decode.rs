@@ -6,6 +6,7 @@ mod classes;
 mod distances;
 mod end_to_end;
 mod grid;
+mod masks;
 mod nanodet;
 mod picodet;
 mod ssd;
@@ -19,6 +20,8 @@ use edgeflow_model::Family;
 
 use crate::backend::TensorView;
 use crate::detection::Detection;
+use crate::letterbox::Letterbox;
+use crate::outline::Point;
 
 /// What a decoder works on.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +129,20 @@ impl Decode for Family {
     }
 }
 
+/// Outlines of what was found, in pixels of the picture as `found` is, for as many of them as get one; none
+/// at all if the model has no masks.
+pub fn outlines(
+    family: Family,
+    tensors: &[TensorView<'_>],
+    fit: &Letterbox,
+    found: &[Detection],
+) -> Vec<Vec<Point>> {
+    match family {
+        Family::Yolov8 => masks::outlines(tensors, fit, found),
+        _ => Vec::new(),
+    }
+}
+
 /// The likeliest class of a classifier's outputs, with its probability.
 pub fn likeliest(tensors: &[TensorView<'_>]) -> Result<(usize, f32), DecodeError> {
     let values = classes::values(tensors).ok_or_else(|| DecodeError::Shape {
@@ -179,6 +196,7 @@ fn around(class: usize, score: f32, [x, y, w, h]: [f32; 4]) -> Detection {
         y: y - h / 2.0,
         w,
         h,
+        cell: 0,
     }
 }
 
@@ -191,6 +209,7 @@ fn between(class: usize, score: f32, [left, top, right, bottom]: [f32; 4]) -> De
         y: top,
         w: right - left,
         h: bottom - top,
+        cell: 0,
     }
 }
 

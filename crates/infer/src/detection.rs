@@ -15,6 +15,8 @@ pub struct Detection {
     pub w: f32,
     /// Height.
     pub h: f32,
+    /// Where the model's outputs have it, of models with masks.
+    pub cell: usize,
 }
 
 /// Candidates that suppression looks at; the weakest beyond that are left out.
@@ -99,9 +101,9 @@ mod tests {
             class,
             score,
             x,
-            y: 0.0,
             w,
             h: 10.0,
+            ..Detection::default()
         }
     }
 

@@ -7,11 +7,12 @@ use edgeflow_model::Family;
 
 use crate::backend::LoadOptions;
 use crate::coded::{Coded, Decoded};
-use crate::decode::Decode;
+use crate::decode::{self, Decode};
 use crate::detection::{self, Detection};
 use crate::image::Picture;
 use crate::letterbox::Area;
 use crate::model::{Model, ModelError, Timings};
+use crate::outline::Point;
 
 /// How a detector works.
 #[derive(Clone, Debug)]
@@ -41,8 +42,17 @@ pub struct Detector {
     threshold: f32,
     iou: f32,
     decoded: Decoded,
-    found: Vec<Detection>,
+    found: Found,
     timings: Timings,
+}
+
+/// What was found in a picture.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// Boxes, the surest first.
+    pub boxes: Vec<Detection>,
+    /// Outlines of the first of them, in pixels of the picture, if the model has masks.
+    pub outlines: Vec<Vec<Point>>,
 }
 
 impl Detector {
@@ -78,7 +88,7 @@ impl Detector {
             threshold,
             iou,
             decoded: Decoded::default(),
-            found: Vec::new(),
+            found: Found::default(),
             timings: Timings::default(),
         }
     }
@@ -95,7 +105,7 @@ impl Detector {
     }
 
     /// Finds objects in a coded picture.
-    pub fn detect_coded(&mut self, coded: &Coded<'_>) -> Result<&[Detection], ModelError> {
+    pub fn detect_coded(&mut self, coded: &Coded<'_>) -> Result<&Found, ModelError> {
         let _busy = self.model.begin();
         let decode = self.decoded.read(coded)?;
         let limits = (self.threshold, self.iou);
@@ -106,7 +116,7 @@ impl Detector {
     }
 
     /// Finds objects in pixels.
-    pub fn detect(&mut self, picture: &Picture) -> Result<&[Detection], ModelError> {
+    pub fn detect(&mut self, picture: &Picture) -> Result<&Found, ModelError> {
         let _busy = self.model.begin();
         let limits = (self.threshold, self.iou);
         self.timings = run(&mut self.model, picture, limits, &mut self.found)?;
@@ -123,15 +133,18 @@ fn run(
     model: &mut Model,
     picture: &Picture,
     (threshold, iou): (f32, f32),
-    found: &mut Vec<Detection>,
+    found: &mut Found,
 ) -> Result<Timings, ModelError> {
-    found.clear();
+    let Found { boxes, outlines } = found;
+    boxes.clear();
+    outlines.clear();
     let family = model.family();
     model.run(picture, &Area::of(picture), &mut |outputs, fit| {
-        family.decode(outputs, fit.width, fit.height, threshold, found)?;
-        detection::suppress(found, iou);
-        found.iter_mut().for_each(|detection| fit.undo(detection));
-        detection::clamp(found, picture.width as f32, picture.height as f32);
+        family.decode(outputs, fit.width, fit.height, threshold, boxes)?;
+        detection::suppress(boxes, iou);
+        boxes.iter_mut().for_each(|detection| fit.undo(detection));
+        detection::clamp(boxes, picture.width as f32, picture.height as f32);
+        *outlines = decode::outlines(family, outputs, fit, boxes);
         Ok(())
     })
 }

@@ -149,11 +149,29 @@ impl Letterbox {
 
     /// Brings a box from input pixels to picture pixels.
     pub fn undo(&self, detection: &mut Detection) {
-        let (left, top) = (self.source.left as f32, self.source.top as f32);
-        detection.x = (detection.x - self.left as f32) / self.scale_x + left;
-        detection.y = (detection.y - self.top as f32) / self.scale_y + top;
+        [detection.x, detection.y] = self.undo_point([detection.x, detection.y]);
         detection.w /= self.scale_x;
         detection.h /= self.scale_y;
+    }
+
+    /// The same for a point.
+    pub fn undo_point(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        [
+            (x - self.left as f32) / self.scale_x + self.source.left as f32,
+            (y - self.top as f32) / self.scale_y + self.source.top as f32,
+        ]
+    }
+
+    /// A box of the picture in input pixels.
+    pub fn apply(&self, detection: &Detection) -> Detection {
+        let (left, top) = (self.source.left as f32, self.source.top as f32);
+        Detection {
+            x: (detection.x - left) * self.scale_x + self.left as f32,
+            y: (detection.y - top) * self.scale_y + self.top as f32,
+            w: detection.w * self.scale_x,
+            h: detection.h * self.scale_y,
+            ..*detection
+        }
     }
 }
 
@@ -281,6 +299,9 @@ mod tests {
         fit.undo(&mut detection);
         assert!(near(detection.x.into(), 640.0) && near(detection.y.into(), 45.0));
         assert!(near(detection.w.into(), 315.0) && near(detection.h.into(), 630.0));
+        let back = fit.apply(&detection);
+        assert!(near(back.x.into(), 112.0) && near(back.y.into(), 0.0));
+        assert!(near(back.w.into(), 112.0) && near(back.h.into(), 224.0));
     }
 
     #[test]

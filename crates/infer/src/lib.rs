@@ -13,6 +13,7 @@ pub mod image;
 pub mod letterbox;
 pub mod locate;
 pub mod model;
+pub mod outline;
 pub mod prepare;
 pub mod raw;
 
@@ -20,7 +21,7 @@ pub use backend::{LoadOptions, Provider};
 pub use classifier::{Class, Classifier};
 pub use coded::Coded;
 pub use detection::Detection;
-pub use detector::{Detector, Options};
+pub use detector::{Detector, Found, Options};
 pub use image::{ImageError, JpegReader, Picture};
 pub use letterbox::Area;
 pub use model::{Model, ModelError, Timings};

@@ -202,6 +202,7 @@ impl Worker {
                     y: 0.0,
                     w: width as f32,
                     h: height as f32,
+                    outline: Vec::new(),
                 });
             }
         }

@@ -66,7 +66,7 @@ pub(crate) struct Worker {
 /// What was found in a frame.
 #[derive(Debug)]
 pub(crate) struct Found {
-    detections: Vec<edgeflow_infer::Detection>,
+    found: edgeflow_infer::Found,
     timings: Timings,
 }
 
@@ -114,7 +114,7 @@ impl ParallelNode for Detect {
         detector.set_limits(threshold, iou);
         let found = detector.detect_coded(&coded("detect", &input.frame)?)?;
         Ok(Found {
-            detections: found.to_vec(),
+            found: found.clone(),
             timings: detector.timings(),
         })
     }
@@ -125,8 +125,11 @@ impl ParallelNode for Detect {
             Some(labels) => labels.iter().any(|wanted| wanted == label),
             None => true,
         };
-        let mut detections = Vec::with_capacity(found.detections.len());
-        for found in found.detections {
+        let edgeflow_infer::Found { boxes, outlines } = found.found;
+        let mut detections = Vec::with_capacity(boxes.len());
+        let mut outlines = outlines.into_iter();
+        for found in boxes {
+            let outline = outlines.next().unwrap_or_default();
             let label = self.detector.model().label(found.class);
             if wanted(&label) {
                 detections.push(Detection {
@@ -136,6 +139,7 @@ impl ParallelNode for Detect {
                     y: found.y,
                     w: found.w,
                     h: found.h,
+                    outline,
                 });
             }
         }

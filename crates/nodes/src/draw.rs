@@ -7,7 +7,7 @@ use embedded_graphics::mono_font::ascii::{FONT_6X10, FONT_10X20};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
 use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
 use embedded_graphics::prelude::{
-    Dimensions, DrawTarget, Drawable, OriginDimensions, Pixel, Point, Primitive, Size,
+    Dimensions, DrawTarget, Drawable, OriginDimensions, Pixel, Point, PointsIter, Primitive, Size,
 };
 use embedded_graphics::primitives::{Line, PrimitiveStyle, Rectangle};
 use embedded_graphics::text::{Baseline, Text};
@@ -17,6 +17,8 @@ use crate::picture::{Pixels, Thing, things};
 
 /// Things and shapes drawn on one picture.
 const MAX_DRAWN: usize = 200;
+/// Lines of all shapes and outlines on one picture.
+const MAX_LINES: usize = 10_000;
 /// Characters of a label.
 const MAX_LABEL: usize = 40;
 /// Pictures at least this wide get the large font.
@@ -133,6 +135,7 @@ struct Canvas<'a> {
     font: &'static MonoFont<'static>,
     stroke: u32,
     text: bool,
+    lines_left: usize,
 }
 
 impl<'a> Canvas<'a> {
@@ -143,6 +146,7 @@ impl<'a> Canvas<'a> {
             font: if wide { &FONT_10X20 } else { &FONT_6X10 },
             stroke: if wide { 3 } else { 2 },
             text,
+            lines_left: MAX_LINES,
         }
     }
 
@@ -161,9 +165,13 @@ impl<'a> Canvas<'a> {
                 format!("{} {:.0}%", short(&thing.label), thing.score * 100.0),
             ),
         };
-        let at = Rectangle::new(Point::new(x, y), Size::new(w, h));
-        let style = PrimitiveStyle::with_stroke(colour, self.stroke);
-        draw(&at.into_styled(style), self);
+        if thing.outline.is_empty() {
+            let at = Rectangle::new(Point::new(x, y), Size::new(w, h));
+            let style = PrimitiveStyle::with_stroke(colour, self.stroke);
+            draw(&at.into_styled(style), self);
+        } else {
+            self.lines(&points(&thing.outline), true, colour);
+        }
         self.label(&text, Point::new(x, y), colour);
     }
 
@@ -179,21 +187,38 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    fn line(&mut self, points: &[[f32; 2]], closed: bool, colour: Rgb888, text: &str) {
-        let points: Vec<Point> = points
-            .iter()
-            .take(MAX_DRAWN)
-            .map(|[x, y]| Point::new(whole(*x), whole(*y)))
-            .collect();
-        let style = PrimitiveStyle::with_stroke(colour, self.stroke);
-        for pair in points.windows(2) {
-            draw(&Line::new(pair[0], pair[1]).into_styled(style), self);
-        }
-        if let (Some(first), Some(last), true) = (points.first(), points.last(), closed) {
-            draw(&Line::new(*last, *first).into_styled(style), self);
-        }
+    fn line(&mut self, shape: &[[f32; 2]], closed: bool, colour: Rgb888, text: &str) {
+        let points = points(shape);
+        self.lines(&points, closed, colour);
         if let Some(first) = points.first() {
             self.label(text, *first, colour);
+        }
+    }
+
+    fn lines(&mut self, points: &[Point], closed: bool, colour: Rgb888) {
+        for pair in points.windows(2) {
+            self.segment(pair[0], pair[1], colour);
+        }
+        if let (Some(first), Some(last), true) = (points.first(), points.last(), closed) {
+            self.segment(*last, *first, colour);
+        }
+    }
+
+    /// The library's own thick lines overflow beyond a few thousand pixels.
+    fn segment(&mut self, from: Point, to: Point, colour: Rgb888) {
+        let stroke = i32_of(self.stroke);
+        let Some(line) = clip(from, to, self.size(), stroke) else {
+            return;
+        };
+        let Some(left) = self.lines_left.checked_sub(1) else {
+            return;
+        };
+        self.lines_left = left;
+        for point in line.points() {
+            let corner = point - Point::new_equal(stroke / 2);
+            let square = Rectangle::new(corner, Size::new_equal(self.stroke));
+            let pixels = square.points().map(|point| Pixel(point, colour));
+            let Ok(()) = self.draw_iter(pixels);
         }
     }
 
@@ -253,6 +278,41 @@ fn draw<T>(shape: &impl Drawable<Color = Rgb888, Output = T>, canvas: &mut Canva
         Ok(_) => {}
         Err(never) => match never {},
     }
+}
+
+/// The part of a line within a picture with a margin around it (Liang and Barsky 1984).
+fn clip(from: Point, to: Point, size: Size, margin: i32) -> Option<Line> {
+    let along = to - from;
+    let (mut start, mut end) = (0.0_f64, 1.0_f64);
+    for (at, by, pixels) in [
+        (from.x, along.x, size.width),
+        (from.y, along.y, size.height),
+    ] {
+        let room = (
+            f64::from(-margin - at),
+            f64::from(i32_of(pixels) + margin - at),
+        );
+        if by == 0 {
+            if room.0 > 0.0 || room.1 < 0.0 {
+                return None;
+            }
+            continue;
+        }
+        let ends = (room.0 / f64::from(by), room.1 / f64::from(by));
+        start = start.max(ends.0.min(ends.1));
+        end = end.min(ends.0.max(ends.1));
+    }
+    let at = |share: f64| {
+        let pixels = |by: i32| (f64::from(by) * share).round() as i32;
+        from + Point::new(pixels(along.x), pixels(along.y))
+    };
+    (start <= end).then(|| Line::new(at(start), at(end)))
+}
+
+/// Of a shape or an outline, as many as are drawn.
+fn points(shape: &[[f32; 2]]) -> Vec<Point> {
+    let near = |[x, y]: &[f32; 2]| Point::new(whole(*x), whole(*y));
+    shape.iter().take(MAX_DRAWN).map(near).collect()
 }
 
 /// A coordinate that is near the picture: what is far away costs time for pixels nobody sees.
@@ -338,6 +398,7 @@ mod tests {
             y: 40.0,
             w,
             h: 40.0,
+            outline: Vec::new(),
         }
     }
 
@@ -367,12 +428,53 @@ mod tests {
     }
 
     #[test]
+    fn an_outline_takes_the_place_of_its_box() {
+        let thing = Detection {
+            outline: vec![[50.0, 40.0], [80.0, 60.0], [50.0, 80.0], [20.0, 60.0]],
+            ..found(20.0, 60.0)
+        };
+        let picture = drawn(json!({"quality": 100}), &[thing]);
+        assert!(changed(&picture, 20, 60) > 60, "left corner");
+        assert!(changed(&picture, 65, 70) > 60, "between two corners");
+        assert!(changed(&picture, 79, 78) < 20, "corner of the box");
+        assert!(changed(&picture, 50, 60) < 20, "inside");
+    }
+
+    #[test]
+    fn lines_end_a_little_beyond_the_picture() {
+        let size = Size::new(100, 50);
+        let clip = |from: [i32; 2], to: [i32; 2]| {
+            let line = clip(Point::from(from), Point::from(to), size, 2)?;
+            Some([line.start, line.end].map(|point| [point.x, point.y]))
+        };
+        assert_eq!(clip([10, 10], [20, 30]), Some([[10, 10], [20, 30]]));
+        assert_eq!(
+            clip([-40_000, 20], [40_000, 20]),
+            Some([[-2, 20], [102, 20]])
+        );
+        assert_eq!(clip([50, 40_000], [50, 10]), Some([[50, 52], [50, 10]]));
+        assert_eq!(clip([-100, -100], [200, 200]), Some([[-2, -2], [52, 52]]));
+        for (from, to) in [
+            ([-10, 0], [-10, 50]),
+            ([0, 90], [100, 90]),
+            ([-40_000, 100], [100, 40_000]),
+        ] {
+            assert_eq!(clip(from, to), None);
+        }
+        assert_eq!(clip([5, 5], [5, 5]), Some([[5, 5], [5, 5]]));
+    }
+
+    #[test]
     fn boxes_beyond_the_picture_and_nonsense_never_panic() {
         let far = [
             found(-50.0, 500.0),
             found(1e30, 1e30),
             found(f32::NAN, f32::NEG_INFINITY),
             found(-1e9, 2e9),
+            Detection {
+                outline: vec![[f32::NAN, 1e30], [-1e30, f32::INFINITY]],
+                ..found(1.0, 2.0)
+            },
         ];
         drawn(json!({}), &far);
         assert_eq!(short("caf\u{e9} \u{1f600}"), "caf? ?");

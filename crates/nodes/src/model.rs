@@ -89,15 +89,21 @@ fn classify(mut classifier: Classifier, picture: Option<&Picture>) -> anyhow::Re
 fn detect(mut detector: Detector, picture: Option<&Picture>) -> anyhow::Result<()> {
     tell(detector.model());
     if let Some(picture) = picture {
-        for found in detector.detect(picture)?.to_vec() {
+        let found = detector.detect(picture)?.clone();
+        for (index, at) in found.boxes.iter().enumerate() {
+            let points = found.outlines.get(index).map_or(0, Vec::len);
+            let outline = match points {
+                0 => String::new(),
+                some => format!(", outline of {some} points"),
+            };
             println!(
-                "{} {:.2} at {:.0},{:.0} size {:.0}x{:.0}",
-                detector.model().label(found.class),
-                found.score,
-                found.x,
-                found.y,
-                found.w,
-                found.h
+                "{} {:.2} at {:.0},{:.0} size {:.0}x{:.0}{outline}",
+                detector.model().label(at.class),
+                at.score,
+                at.x,
+                at.y,
+                at.w,
+                at.h
             );
         }
     }

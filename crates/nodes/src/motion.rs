@@ -197,6 +197,7 @@ impl Grid {
             y: pixels(top),
             w: pixels(right + 1 - left),
             h: pixels(bottom + 1 - top),
+            outline: Vec::new(),
         };
         (area, found)
     }

@@ -95,6 +95,7 @@ pub(crate) struct Thing {
     pub(crate) score: f32,
     /// Left, top, width, height in pixels.
     pub(crate) at: [f32; 4],
+    pub(crate) outline: Vec<[f32; 2]>,
 }
 
 /// The tracks of a frame, else its detections; `None`: nobody has looked for any.
@@ -106,6 +107,7 @@ pub(crate) fn things(meta: &Meta) -> Result<Option<Vec<Thing>>, NodeError> {
             track: Some(track.id),
             score: track.score,
             at: [track.x, track.y, track.w, track.h],
+            outline: track.outline,
         });
         return Ok(Some(tracks.collect()));
     }
@@ -117,6 +119,7 @@ pub(crate) fn things(meta: &Meta) -> Result<Option<Vec<Thing>>, NodeError> {
         track: None,
         score: found.score,
         at: [found.x, found.y, found.w, found.h],
+        outline: found.outline,
     });
     Ok(Some(detections.collect()))
 }

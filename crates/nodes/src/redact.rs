@@ -216,6 +216,7 @@ mod tests {
             y: 16.0,
             w,
             h: 32.0,
+            outline: Vec::new(),
         }
     }
 

@@ -41,6 +41,9 @@ pub struct Detection {
     pub w: f32,
     /// Height.
     pub h: f32,
+    /// Its outline, points in the same pixels; empty where only the box is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outline: Vec<[f32; 2]>,
 }
 
 /// A thing that is followed from picture to picture, in the pixels of the payload picture, origin
@@ -63,6 +66,9 @@ pub struct Track {
     pub h: f32,
     /// Time since it was seen first, milliseconds.
     pub seen_ms: u64,
+    /// Its outline, points in the same pixels; empty where only the box is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outline: Vec<[f32; 2]>,
 }
 
 /// Why metadata can't be read or written.
@@ -228,6 +234,7 @@ mod tests {
             y: 2.0,
             w: 3.0,
             h: 4.0,
+            outline: vec![[1.5, 2.0], [4.0, 2.5], [3.0, 6.0]],
         }];
         meta.set_detections(&detections).unwrap();
         let again = Meta::decode(&meta.encode()).unwrap();

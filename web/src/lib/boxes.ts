@@ -1,7 +1,7 @@
 // Geometry and drawing of a picture with boxes in a tile. Pure except for the canvas it is given.
 import type { Detection } from "./frame";
 import { labelColour } from "./colour";
-import { drawShapes, type Shape } from "./zones";
+import { drawPoints, drawShapes, type Shape } from "./zones";
 
 export interface Rect {
   x: number;
@@ -59,14 +59,19 @@ export function drawFrame(
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textBaseline = "middle";
   drawShapes(context, shapes, picture.width, picture.height, area, size);
-  for (const box of boxes) drawBox(context, box, placeBox(box, picture.width, picture.height, area), area, size);
+  for (const box of boxes) drawBox(context, box, picture, area, size);
 }
 
-function drawBox(context: CanvasRenderingContext2D, box: Detection, at: Rect, area: Rect, size: number): void {
+function drawBox(context: CanvasRenderingContext2D, box: Detection, picture: ImageBitmap, area: Rect, size: number): void {
+  const at = placeBox(box, picture.width, picture.height, area);
   if (at.w <= 0 || at.h <= 0) return;
   const colour = labelColour(box.track === undefined ? box.label : `track ${box.track}`);
-  context.strokeStyle = colour;
-  context.strokeRect(at.x, at.y, at.w, at.h);
+  if (box.outline) {
+    drawPoints(context, box.outline, true, picture.width, picture.height, area, colour);
+  } else {
+    context.strokeStyle = colour;
+    context.strokeRect(at.x, at.y, at.w, at.h);
+  }
   const text = boxText(box);
   if (!text) return;
   const pad = size * 0.35;

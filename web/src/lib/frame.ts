@@ -2,6 +2,8 @@
 // documented in crates/stream/src/frame.rs and must stay in step with it.
 import { decode } from "@msgpack/msgpack";
 
+import { readPoints, type Point } from "./zones";
+
 export const HEADER_LEN = 96;
 /** Limits of the server (frame.rs), checked before anything is sliced. */
 export const MAX_META = 256 * 1024;
@@ -24,6 +26,8 @@ export interface Detection {
   h: number;
   /** Number of the track that it belongs to. */
   track?: number;
+  /** Where it ends, where more than its box is known. */
+  outline?: Point[];
 }
 
 export interface Frame {
@@ -102,6 +106,7 @@ export function readDetections(meta: Record<string, unknown>): Detection[] {
     const item = entry as Record<string, unknown>;
     const { x, y, w, h, score, label, id } = item;
     if (![x, y, w, h].every((value) => typeof value === "number" && Number.isFinite(value))) continue;
+    const outline = readPoints(item["outline"], 3);
     out.push({
       label: typeof label === "string" ? label : "",
       score: typeof score === "number" ? score : 0,
@@ -110,6 +115,7 @@ export function readDetections(meta: Record<string, unknown>): Detection[] {
       w: w as number,
       h: h as number,
       ...(typeof id === "number" || typeof id === "bigint" ? { track: Number(id) } : {}),
+      ...(outline ? { outline } : {}),
     });
   }
   return out;

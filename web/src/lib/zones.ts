@@ -6,9 +6,12 @@ import { labelColour } from "./colour";
 const MAX_SHAPES = 64;
 const MAX_POINTS = 64;
 
+/** In picture pixels. */
+export type Point = [number, number];
+
 export interface Shape {
   name: string;
-  points: [number, number][];
+  points: Point[];
   /** A zone is closed, a line is not. */
   closed: boolean;
   /** What stands beside the name: things inside, or how many crossed which way. */
@@ -40,9 +43,10 @@ function entries(list: unknown): Record<string, unknown>[] {
   return (list as unknown[]).filter((item): item is Record<string, unknown> => item !== null && typeof item === "object");
 }
 
-function readPoints(list: unknown, least: number): [number, number][] | null {
+/** The points of a shape, if they are well-formed and neither too few nor too many. */
+export function readPoints(list: unknown, least: number): Point[] | null {
   if (!Array.isArray(list) || list.length < least || list.length > MAX_POINTS) return null;
-  const points: [number, number][] = [];
+  const points: Point[] = [];
   for (const point of list as unknown[]) {
     if (!Array.isArray(point)) return null;
     const [x, y] = point as unknown[];
@@ -61,23 +65,37 @@ function whole(value: unknown): number {
   return Number.isFinite(number) ? Math.trunc(number) : 0;
 }
 
+/** Draws points of a picture that covers `area`, joined, and filled lightly where they are closed. Where they are on the canvas. */
+export function drawPoints(
+  context: CanvasRenderingContext2D,
+  points: Point[],
+  closed: boolean,
+  pictureW: number,
+  pictureH: number,
+  area: Rect,
+  colour: string,
+): Point[] {
+  const at = points.map(([x, y]): Point => [area.x + (x / pictureW) * area.w, area.y + (y / pictureH) * area.h]);
+  context.beginPath();
+  at.forEach(([x, y], index) => (index === 0 ? context.moveTo(x, y) : context.lineTo(x, y)));
+  if (closed) {
+    context.closePath();
+    context.globalAlpha = 0.18;
+    context.fillStyle = colour;
+    context.fill();
+    context.globalAlpha = 1;
+  }
+  context.strokeStyle = colour;
+  context.stroke();
+  return at;
+}
+
 /** Draws shapes over a picture that covers `area`; `size` is that of the text. */
 export function drawShapes(context: CanvasRenderingContext2D, shapes: Shape[], pictureW: number, pictureH: number, area: Rect, size: number): void {
   if (pictureW <= 0 || pictureH <= 0) return;
   for (const shape of shapes) {
     const colour = labelColour(shape.name);
-    const at = shape.points.map(([x, y]): [number, number] => [area.x + (x / pictureW) * area.w, area.y + (y / pictureH) * area.h]);
-    context.beginPath();
-    at.forEach(([x, y], index) => (index === 0 ? context.moveTo(x, y) : context.lineTo(x, y)));
-    if (shape.closed) {
-      context.closePath();
-      context.globalAlpha = 0.18;
-      context.fillStyle = colour;
-      context.fill();
-      context.globalAlpha = 1;
-    }
-    context.strokeStyle = colour;
-    context.stroke();
+    const at = drawPoints(context, shape.points, shape.closed, pictureW, pictureH, area, colour);
     const anchor = labelPoint(at, shape.closed);
     const label = `${shape.name}: ${shape.text}`;
     context.lineWidth *= 2;

@@ -1,6 +1,6 @@
 //! YOLOv8, v9, 11 and 12: one column for each cell of three grids, already placed: centre, size,
-//! class scores. There is no objectness. Models that find outlines as well (segmentation) have them in
-//! a second output, and a coefficient for each of its masks behind the class scores: those are left.
+//! class scores. There is no objectness. Models that find outlines as well (segmentation) have masks in
+//! a second output, and a coefficient for each of them behind the class scores: see `masks`.
 
 use super::{Outputs, around, grid, rows};
 use crate::backend::TensorView;
@@ -35,7 +35,10 @@ pub(super) fn decode(outputs: &Outputs<'_>, boxes: &mut Vec<Detection>) -> Resul
     for (cell, (score, class)) in best.into_iter().enumerate() {
         if class != usize::MAX {
             let place = std::array::from_fn(|value| places[value * cells + cell]);
-            boxes.push(around(class, score, place));
+            boxes.push(Detection {
+                cell,
+                ..around(class, score, place)
+            });
         }
     }
     Ok(())

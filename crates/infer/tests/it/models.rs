@@ -115,11 +115,11 @@ fn check(model: &str, file: &str, label: &str, expected: Detection) {
         };
         let mut detector = Detector::load(model, &asset_dirs(), &options).unwrap();
         let from_jpeg = detector.detect_coded(&Coded::Jpeg(&jpeg(&picture)));
-        let from_jpeg = from_jpeg.unwrap().to_vec();
+        let from_jpeg = from_jpeg.unwrap().boxes.clone();
         assert!(detector.timings().infer > std::time::Duration::ZERO);
         let (runtime, timings) = (detector.model().runtime(), detector.timings());
         eprintln!("{model} in {runtime}: {from_jpeg:?}, {timings:?}");
-        let found = detector.detect(&picture).unwrap().to_vec();
+        let found = detector.detect(&picture).unwrap().boxes.clone();
         draw(&picture, &found, &format!("astronaut-{model}.png"));
         for boxes in [found, from_jpeg] {
             let best = boxes
@@ -152,7 +152,7 @@ fn found(model: &str, provider: Provider, picture: &Picture) -> Option<Vec<Detec
         let is_it = runtime.starts_with("onnxruntime 1.") && runtime.ends_with(&name);
         assert!(is_it, "{runtime}");
     }
-    Some(detector.detect(picture).unwrap().to_vec())
+    Some(detector.detect(picture).unwrap().boxes.clone())
 }
 
 /// Every provider but the reference.
@@ -220,7 +220,7 @@ fn pictures_of_several_threads_go_through_the_model_together_and_each_gets_its_o
         ..whole.clone()
     };
     let mut detector = Detector::load("centerface", &asset_dirs(), &options).unwrap();
-    let reference = detector.detect(&whole).unwrap().to_vec();
+    let reference = detector.detect(&whole).unwrap().boxes.clone();
     assert_eq!(reference.len(), 1);
     std::thread::scope(|scope| {
         for (index, mut fork) in std::iter::repeat_with(|| detector.fork())
@@ -231,9 +231,9 @@ fn pictures_of_several_threads_go_through_the_model_together_and_each_gets_its_o
             scope.spawn(move || {
                 for round in 0..6 {
                     if (round + index) % 2 == 0 {
-                        assert_same(fork.detect(whole).unwrap(), reference, "batch");
+                        assert_same(&fork.detect(whole).unwrap().boxes, reference, "batch");
                     } else {
-                        assert_eq!(fork.detect(empty).unwrap(), []);
+                        assert_eq!(fork.detect(empty).unwrap().boxes, []);
                     }
                 }
             });

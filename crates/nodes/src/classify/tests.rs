@@ -56,6 +56,7 @@ fn half(picture: &Picture, label: &str, score: f32, y: f32) -> Detection {
         y,
         w: picture.width as f32,
         h: (picture.height / 2) as f32,
+        outline: Vec::new(),
     }
 }
 
@@ -191,6 +192,7 @@ fn tracks_come_before_detections_and_keep_their_numbers() {
         w: page.w,
         h: page.h,
         seen_ms: 40,
+        outline: vec![[1.0, 2.0]; 3],
     };
     before.set_detections(&[page]).unwrap();
     before.set_tracks(std::slice::from_ref(&track)).unwrap();
@@ -199,6 +201,7 @@ fn tracks_come_before_detections_and_keep_their_numbers() {
     let after = meta(&mut fixture, &frame);
     let found = &after.tracks().unwrap()[0];
     assert_eq!((found.id, found.seen_ms), (7, 40));
+    assert_eq!(found.outline, track.outline);
     assert_eq!(found.label, "turned-180");
     assert_eq!(labels(&after.detections().unwrap()), ["page"]);
 }

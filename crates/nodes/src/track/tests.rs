@@ -16,6 +16,7 @@ fn thing(label: &str, x: f32, y: f32, score: f32) -> Detection {
         y,
         w: 40.0,
         h: 80.0,
+        outline: vec![[x, y], [x + 40.0, y], [x, y + 80.0]],
     }
 }
 
@@ -58,6 +59,9 @@ fn two_that_pass_each_other_keep_their_numbers() {
             ],
         );
         assert_eq!(tracks.len(), 2, "picture {n}");
+        for track in &tracks {
+            assert_eq!(track.outline[0], [track.x, track.y], "that of this picture");
+        }
         let near = |x: f32| tracks.iter().find(|it| (it.x - x).abs() < 0.1).unwrap().id;
         if n == 0 {
             (left, right) = (near(x), near(360.0 - x));

@@ -76,6 +76,7 @@ struct Followed {
     kalman: Kalman,
     foreseen: Rect,
     seen: Rect,
+    outline: Vec<[f32; 2]>,
     state: State,
     first_ns: i64,
     last_ns: i64,
@@ -206,6 +207,7 @@ impl Tracker {
             let (track, detection) = (&mut self.tracks[tracks[row]], free[column]);
             track.kalman.update(&boxes[detection]);
             track.seen = boxes[detection];
+            track.outline.clone_from(&detections[detection].outline);
             track.score = detections[detection].score;
             track.state = State::Seen;
             track.last_ns = found.capture_ns;
@@ -232,6 +234,7 @@ impl Tracker {
             kalman: Kalman::new(&seen),
             foreseen: seen,
             seen,
+            outline: detection.outline.clone(),
             state: if first { State::Seen } else { State::New },
             first_ns: capture_ns,
             last_ns: capture_ns,
@@ -254,6 +257,7 @@ impl Tracker {
             h: track.seen.h,
             seen_ms: u64::try_from(capture_ns.saturating_sub(track.first_ns) / 1_000_000)
                 .unwrap_or(0),
+            outline: track.outline.clone(),
         })
         .collect()
     }

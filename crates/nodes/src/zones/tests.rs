@@ -30,6 +30,7 @@ fn walker(id: u64, share: f32) -> Track {
         w: 40.0,
         h: 100.0,
         seen_ms: 0,
+        outline: Vec::new(),
     }
 }
 
