@@ -26,6 +26,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 struct Run {
     fps: f64,
     cpu_us: f64,
+    /// Of the pictures, the share that was not handed on because a newer one was there already.
+    superseded: f64,
 }
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
@@ -46,6 +48,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         "cpu_us_per_frame": round(cpu(&ours)),
         "v4l2_ctl_cpu_us_per_frame": round(cpu(&theirs)),
         "cpu_ratio": round(cpu(&ours) / cpu(&theirs)),
+        "superseded": round(median(&ours, |run| run.superseded)),
     });
     report::print("capture", &[row]);
     Ok(())
@@ -64,11 +67,20 @@ fn edgeflow(device: &str) -> Result<Run> {
         places: Places::default(),
     });
     next(&mut camera)?;
+    // The newest is handed on; those before it were captured as well.
+    let captured = |camera: &Camera| {
+        let counters = camera.counters();
+        (counters.pictures + counters.superseded, counters.superseded)
+    };
+    let before = captured(&camera);
     let (start, cpu) = (Instant::now(), cpu_seconds(Whose::Own)?);
-    for _ in 0..FRAMES {
+    while captured(&camera).0 < before.0 + u64::from(FRAMES) {
         next(&mut camera)?;
     }
-    run_of(start.elapsed(), cpu_seconds(Whose::Own)? - cpu)
+    let (time, cpu) = (start.elapsed(), cpu_seconds(Whose::Own)? - cpu);
+    let after = captured(&camera);
+    let superseded = (after.1 - before.1) as f64 / (after.0 - before.0) as f64;
+    run_of(time, cpu, after.0 - before.0, superseded)
 }
 
 fn next(camera: &mut Camera) -> Result<()> {
@@ -88,7 +100,8 @@ fn v4l2_ctl(device: &str) -> Result<Run> {
     let (width, height) = SIZE;
     let start_up = v4l2_run(device, 1, width, height)?;
     let all = v4l2_run(device, FRAMES + 1, width, height)?;
-    run_of(all.0.saturating_sub(start_up.0), all.1 - start_up.1)
+    let (time, cpu) = (all.0.saturating_sub(start_up.0), all.1 - start_up.1);
+    run_of(time, cpu, FRAMES.into(), 0.0)
 }
 
 fn v4l2_run(device: &str, frames: u32, width: u32, height: u32) -> Result<(Duration, f64)> {
@@ -108,11 +121,12 @@ fn v4l2_run(device: &str, frames: u32, width: u32, height: u32) -> Result<(Durat
     Ok((start.elapsed(), cpu_seconds(Whose::Children)? - cpu))
 }
 
-fn run_of(time: Duration, cpu_seconds: f64) -> Result<Run> {
+fn run_of(time: Duration, cpu_seconds: f64, frames: u64, superseded: f64) -> Result<Run> {
     ensure!(!time.is_zero(), "no time passed");
     Ok(Run {
-        fps: f64::from(FRAMES) / time.as_secs_f64(),
-        cpu_us: cpu_seconds * 1e6 / f64::from(FRAMES),
+        fps: frames as f64 / time.as_secs_f64(),
+        cpu_us: cpu_seconds * 1e6 / frames as f64,
+        superseded,
     })
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use edgeflow_infer::{Coded, Detector, LoadOptions, Options, Provider};
-use edgeflow_model::{Entry, InputSize, catalogue, onnx};
+use edgeflow_model::{Entry, Family, InputSize, catalogue, onnx};
 use serde_json::{Map, Value, json};
 
 use crate::report;
@@ -41,7 +41,10 @@ fn measure() -> Result<()> {
     let dirs = asset_dirs();
     let jpeg = test_picture()?;
     let mut rows = Vec::new();
-    for entry in catalogue() {
+    let detectors = catalogue()
+        .iter()
+        .filter(|entry| entry.family != Family::Classes);
+    for entry in detectors {
         let Some(path) = dirs
             .iter()
             .map(|dir| dir.join(&entry.file))

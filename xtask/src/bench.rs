@@ -25,17 +25,15 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if args == ["peers"] {
         peers::prepare(&mut command)?;
     }
-    if args == ["cameras"] {
+    if args == ["cameras"] || args == ["inference"] {
         assets::download_onnxruntime()?;
-        let both = std::env::join_paths([assets, assets::onnxruntime_dir()?])?;
+        let library = assets::onnxruntime_dir()?;
+        command.env("EDGEFLOW_TEST_ONNXRUNTIME", &library);
+        // Where the nodes that are measured look for it.
+        let both = std::env::join_paths([assets, library])?;
         command.env("EDGEFLOW_TEST_ASSETS", both);
     }
-    if args == ["pixels"] {
-        peers::python(&mut command);
-    }
-    if args == ["inference"] {
-        assets::download_onnxruntime()?;
-        command.env("EDGEFLOW_TEST_ONNXRUNTIME", assets::onnxruntime_dir()?);
+    if args == ["pixels"] || args == ["inference"] {
         peers::python(&mut command);
     }
     process::run(&mut command)

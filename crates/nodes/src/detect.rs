@@ -125,24 +125,9 @@ impl ParallelNode for Detect {
             Some(labels) => labels.iter().any(|wanted| wanted == label),
             None => true,
         };
-        let edgeflow_infer::Found { boxes, outlines } = found.found;
-        let mut detections = Vec::with_capacity(boxes.len());
-        let mut outlines = outlines.into_iter();
-        for found in boxes {
-            let outline = outlines.next().unwrap_or_default();
-            let label = self.detector.model().label(found.class);
-            if wanted(&label) {
-                detections.push(Detection {
-                    label: label.into_owned(),
-                    score: found.score,
-                    x: found.x,
-                    y: found.y,
-                    w: found.w,
-                    h: found.h,
-                    outline,
-                });
-            }
-        }
+        let mut detections: Vec<Detection> =
+            inference::named(found.found, self.detector.model()).collect();
+        detections.retain(|found| wanted(&found.label));
         let mut meta = frame.read_meta()?;
         meta.set_detections(&detections)?;
         frame.set_meta(&meta);

@@ -1,9 +1,9 @@
 //! What nodes with a model have in common: how the model is chosen and loaded, how many frames are
 //! worked on at a time, and what the node shows of it.
 
-use edgeflow::{Context, Fact, NodeError, Timer, tracing};
+use edgeflow::{Context, Detection, Fact, NodeError, Timer, tracing};
 use edgeflow_infer::model::{Model, Timings};
-use edgeflow_infer::{LoadOptions, Provider};
+use edgeflow_infer::{Found, LoadOptions, Provider};
 use edgeflow_model::Description;
 
 /// Frames that are worked on at a time, at most, where the node chooses.
@@ -68,6 +68,24 @@ pub(crate) fn show(ctx: &Context, model: &Model, parallel: usize) {
         ctx.fact("passed_over").set(passed_over.join("; "));
     }
     ctx.fact("workers").set(parallel.to_string());
+}
+
+/// What a detector found as frames have it, with the names of its classes.
+pub(crate) fn named(found: Found, model: &Model) -> impl Iterator<Item = Detection> {
+    let Found { boxes, outlines } = found;
+    let outlines = outlines.into_iter().chain(std::iter::repeat(Vec::new()));
+    boxes
+        .into_iter()
+        .zip(outlines)
+        .map(|(at, outline)| Detection {
+            label: model.label(at.class).into_owned(),
+            score: at.score,
+            x: at.x,
+            y: at.y,
+            w: at.w,
+            h: at.h,
+            outline,
+        })
 }
 
 fn provider(name: Option<&str>) -> Result<Provider, NodeError> {

