@@ -35,6 +35,8 @@ const START_POLL: Duration = Duration::from_millis(10);
 const REFRESH: Duration = Duration::from_millis(1000);
 /// A process that has just closed its sockets is gone after this.
 const DEATH_NOTICE: Duration = Duration::from_millis(300);
+/// This machine joins by itself: until then nobody has to be told that there is no device.
+const JOIN_PATIENCE: Duration = Duration::from_secs(5);
 /// The join token is used at once.
 const TOKEN_TTL_SECONDS: u32 = 300;
 
@@ -307,7 +309,10 @@ async fn watch(
             ));
             announced = true;
         }
-        systems.iter().for_each(|system| board.update(system));
+        let joining = started.elapsed() < JOIN_PATIENCE;
+        let settled = |system: &&SystemView| !(joining && system.phase == "unplaced");
+        let shown = systems.iter().filter(settled);
+        shown.for_each(|system| board.update(system));
         known = systems.into_iter().map(|system| system.name).collect();
         let pace = if announced { REFRESH } else { REFRESH / 5 };
         tokio::time::sleep(pace).await;
